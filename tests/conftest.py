@@ -1,0 +1,96 @@
+"""Settings of all tests: float64 on the CPU, costly kinds on request, no state left behind."""
+
+import os
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import mlffjax
+
+# Marker to the option that selects it. Without their option these tests are left out.
+ON_REQUEST = {"slow": "--slow", "gpu": "--gpu", "torch": "--parity"}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run long physics")
+    parser.addoption("--gpu", action="store_true", help="run on the GPU, with tests that need it")
+    parser.addoption("--parity", action="store_true", help="also compare with mace-torch live")
+
+
+def pytest_configure(config):
+    # Tests compare numbers, so they run where numbers are the same for everybody.
+    if not config.getoption("--gpu"):
+        os.environ["JAX_PLATFORMS"] = "cpu"  # for programs that tests start
+        jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_x64", True)
+
+
+def pytest_collection_modifyitems(config, items):
+    absent = {marker for marker, option in ON_REQUEST.items() if not config.getoption(option)}
+    left_out = [item for item in items if absent & {mark.name for mark in item.iter_markers()}]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.fixture(autouse=True)
+def _no_state_left_behind():
+    """Fail a test that leaves a process-wide switch in another position than it found it."""
+    before = _switches()
+    yield
+    after = _switches()
+    assert after == before, f"the test changed process-wide settings: {before} -> {after}"
+
+
+def _switches() -> tuple[object, ...]:
+    return (
+        jax.config.jax_enable_x64,
+        jax.config.jax_debug_nans,
+        jax.config.jax_numpy_dtype_promotion,
+        os.getcwd(),
+        tuple(sorted(np.geterr().items())),
+    )
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded source of random numbers."""
+    return np.random.default_rng(0)
+
+
+SHAPES = {
+    "__init__": '"""Shapes."""',
+    "_shared": "raise RuntimeError('must not be imported')",
+    "broken": "raise RuntimeError('must not be imported')",
+    "round": """
+from mlffjax import config
+
+class Config(config.Config):
+    radius: float
+""",
+    "square": """
+from typing import Literal
+from mlffjax import config
+
+class Config(config.Config):
+    kind: Literal["square"] = "square"
+    side: float = 1.0
+""",
+}
+
+
+@pytest.fixture
+def fake_kinds(tmp_path, monkeypatch):
+    """Name of a temporary sub-package of mlffjax with the kinds broken, round and square."""
+    name = "temporary_kinds"
+    folder = tmp_path / name
+    folder.mkdir()
+    for module, text in SHAPES.items():
+        (folder / f"{module}.py").write_text(text)
+    monkeypatch.setattr(mlffjax, "__path__", [*mlffjax.__path__, str(tmp_path)])
+    yield name
+    for module in [m for m in sys.modules if m.startswith(f"mlffjax.{name}")]:
+        del sys.modules[module]
+    vars(mlffjax).pop(name, None)
