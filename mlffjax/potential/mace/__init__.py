@@ -1,0 +1,20 @@
+"""MACE (Batatia et al., NeurIPS 2022, arXiv:2206.07697) in a formulation that is fast on every device.
+
+The function is that of mace-torch's ``ScaleShiftMACE`` with residual interactions; weights have
+its meaning and normalisation, so checkpoints move both ways. How it is computed differs:
+
+    * Edges live in dense slots (``graphs``), so the sum over neighbours is a batched matmul.
+    * ``interaction``: neighbours are summed *before* the Clebsch-Gordan coupling, which then runs
+      once per atom instead of once per edge. In the first interaction sender features depend on
+      the element only, and everything with a channel axis moves behind the sum as well.
+    * ``contraction``: the symmetric contraction is a sparse polynomial in the node features,
+      symmetrised over index permutations and reduced to linearly independent paths.
+    * ``polynomial``: that polynomial is a JAX primitive whose derivatives are again sparse
+      polynomials, so reverse mode never differentiates unrolled code.
+    * Every block is a flax module that declares weights, and has a ``fold`` that multiplies out
+      what depends on parameters only. Folding is differentiable: training goes through it.
+
+Node features are arrays [atoms, components, channels]; ``irreps.Layout`` names the components.
+Vectors point from receiver to sender in our graphs and the other way round in mace-torch; the sign
+is turned once, in ``model``.
+"""

@@ -1,0 +1,134 @@
+"""Potentials on disk: ``weights.safetensors`` and ``card.json`` in one directory.
+
+safetensors holds raw arrays only, so loading a file from anywhere runs no code. Tensors are named
+by their place in the parameter tree, joined by ``/``, and keep their dtype. The card says how to
+rebuild the model; its checksum ties the two files together. The card is written last, so a
+directory with a card is complete.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mlffjax import trees
+from mlffjax.arrays import PyTree
+from mlffjax.config import resolve_path, validate
+from mlffjax.errors import CompatibilityError, InputError
+from mlffjax.potential.base import EnergyModel, Potential
+from mlffjax.potential.card import FORMAT_VERSION, Card, symbols
+from mlffjax.registry import resolve
+
+WEIGHTS = "weights.safetensors"
+CARD = "card.json"
+
+
+def save(directory: str | Path, potential: Potential, card: Card) -> Card:
+    """Write a potential; returns the card as written, with the checksum.
+
+    Raises:
+        CompatibilityError: the card describes other elements or another model.
+    """
+    directory = Path(directory)
+    if symbols(potential.elements) != card.elements or model_of(card) != potential.model:
+        raise CompatibilityError(
+            f"the card {card.name!r} describes {card.model} for {', '.join(card.elements)}, which "
+            f"is not the potential to be saved ({potential.model})"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.asarray(leaf) for name, leaf in trees.names(potential.params).items()}
+    data = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()})
+    card = card.model_copy(update={"checksum": hashlib.sha256(data).hexdigest()})
+    (directory / CARD).unlink(missing_ok=True)  # never a card beside weights it does not describe
+    _write(directory / WEIGHTS, data)
+    _write(directory / CARD, card.model_dump_json(indent=1).encode())
+    return card
+
+
+def load(source: str | Path) -> tuple[Potential, Card]:
+    """Read a potential from a directory, or a bundled one such as ``bundled:generalist``.
+
+    Raises:
+        InputError: files are missing, damaged, or do not belong together.
+        CompatibilityError: the format is newer than this version, or arrays do not fit the model.
+    """
+    directory = resolve_path(str(source), Path.cwd())
+    card = load_card(directory)
+    model = model_of(card)
+    data = _read(directory / WEIGHTS)
+    if card.checksum != hashlib.sha256(data).hexdigest():
+        raise InputError(
+            f"{directory / WEIGHTS} is not the file its card describes (sha256 differs): it is "
+            "damaged or was replaced; copy both files again"
+        )
+    try:
+        arrays = safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{directory / WEIGHTS} is no safetensors file: {error}") from error
+    params = trees.from_names(arrays)
+    _check_arrays(params, model, directory)
+    return Potential(params=params, model=model), card
+
+
+def load_card(directory: Path) -> Card:
+    """Read and check ``card.json`` of a directory."""
+    data = _read(directory / CARD)
+    try:
+        entries = json.loads(data)
+    except ValueError as error:
+        raise InputError(f"{directory / CARD} is no JSON file: {error}") from error
+    version = entries.get("format_version") if isinstance(entries, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise CompatibilityError(
+            f"{directory / CARD} has format version {version}, this package reads up to "
+            f"{FORMAT_VERSION}; update mlffjax"
+        )
+    return validate(entries, Card, where=str(directory / CARD))
+
+
+def model_of(card: Card) -> EnergyModel:
+    """The energy model a card describes, without parameters."""
+    settings = dict(card.model)
+    source = resolve("potential.sources", str(settings.pop("kind", "")))
+    settings = validate(settings, source.Config, where=f"model of the card {card.name!r}")
+    return source.energy_model(settings, card.numbers)
+
+
+def _check_arrays(params: PyTree, model: EnergyModel, directory: Path) -> None:
+    expected = trees.names(jax.eval_shape(lambda: model.init(key=jax.random.key(0))))
+    found = trees.names(params)
+    wrong = [
+        f"{name}: expected {expected[name].shape if name in expected else 'nothing'}, "
+        f"found {found[name].shape if name in found else 'nothing'}"
+        for name in sorted(expected.keys() | found.keys())
+        if name not in expected or name not in found or expected[name].shape != found[name].shape
+    ]
+    if wrong:
+        raise CompatibilityError(
+            f"{directory / WEIGHTS} does not hold the arrays of its card's model: "
+            + "; ".join(wrong[:5])
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"expected a potential's directory with {CARD} and {WEIGHTS}, but cannot read {path}: "
+            f"{error.strerror}"
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(path)
