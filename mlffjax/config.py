@@ -223,22 +223,30 @@ def _override(data: dict[str, Any], text: str) -> None:
         raise ConfigError(f"override {text!r}: expected the form 'a.b=value'")
     node: Any = data
     for depth, key in enumerate(keys):
-        where = ".".join(keys[:depth]) or "the top level"
-        if isinstance(node, list):
-            if not key.isdecimal() or int(key) >= len(node):
-                raise ConfigError(
-                    f"override {text!r}: {where} is a list of {len(node)} entries, "
-                    f"expected an index below {len(node)}, got {key!r}"
-                )
-            key = int(key)
-        elif not isinstance(node, dict):
-            raise ConfigError(f"override {text!r}: {where} is {_describe(node)}, not a section")
+        try:
+            place = _key(node, key)
+        except ConfigError as error:
+            where = ".".join(keys[:depth])
+            raise ConfigError(f"override {text!r}: {where} is {error}") from error
         if depth == len(keys) - 1:
-            node[key] = _parse(value, f"override {text!r}")
+            node[place] = _parse(value, f"override {text!r}")
             return
-        if isinstance(node, dict) and node.get(key) is None:
-            node[key] = {}
-        node = node[key]
+        if isinstance(node, dict) and node.get(place) is None:
+            node[place] = {}
+        node = node[place]
+
+
+def _key(node: Any, key: str) -> str | int:
+    """What to index a node of plain data with."""
+    if isinstance(node, dict):
+        return key
+    if not isinstance(node, list):
+        raise ConfigError(f"{_describe(node)}, not a section")
+    if not key.isdecimal() or int(key) >= len(node):
+        raise ConfigError(
+            f"a list of {len(node)} entries; expected an index below {len(node)}, got {key!r}"
+        )
+    return int(key)
 
 
 def _explain(entry: Any) -> str:

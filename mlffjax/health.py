@@ -56,4 +56,4 @@ def devices() -> str:
     found = ", ".join(
         f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()
     )
-    return f"{found} ({'float64' if jax.config.jax_enable_x64 else 'float32'} by default)"
+    return f"{found} ({jnp.zeros(()).dtype.name} by default)"

@@ -12,6 +12,8 @@ import mlffjax
 # Marker to the option that selects it. Without their option these tests are left out.
 ON_REQUEST = {"slow": "--slow", "gpu": "--gpu", "torch": "--parity"}
 
+SWITCHES = ("jax_enable_x64", "jax_debug_nans", "jax_numpy_dtype_promotion")
+
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run long physics")
@@ -46,9 +48,7 @@ def _no_state_left_behind():
 
 def _switches() -> tuple[object, ...]:
     return (
-        jax.config.jax_enable_x64,
-        jax.config.jax_debug_nans,
-        jax.config.jax_numpy_dtype_promotion,
+        *(getattr(jax.config, name) for name in SWITCHES),
         os.getcwd(),
         tuple(sorted(np.geterr().items())),
     )
@@ -93,4 +93,4 @@ def fake_kinds(tmp_path, monkeypatch):
     yield name
     for module in [m for m in sys.modules if m.startswith(f"mlffjax.{name}")]:
         del sys.modules[module]
-    vars(mlffjax).pop(name, None)
+    mlffjax.__dict__.pop(name, None)

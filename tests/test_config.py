@@ -196,6 +196,7 @@ def test_mistakes_in_a_section_with_a_kind(shapes, section, message):
 
 def test_locate_prefers_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "_packaged", lambda: [tmp_path / "quickstart.yaml"])
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "own.yaml"
     file.write_text("a: 1\n")
     assert locate(file) == file

@@ -38,3 +38,8 @@ def test_runs_once_per_process(fresh, monkeypatch):
     health.require_sound_jax()
     health.require_sound_jax()
     assert calls == [np.float32, np.float64]
+
+
+def test_devices_tell_where_and_how_precisely():
+    assert "float64 by default" in health.devices()
+    assert jax.devices()[0].device_kind in health.devices()

@@ -1,0 +1,52 @@
+"""The outcome of a study on a terminal: who passed what, and the sentence that sums it up."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from mlffjax.study.verdict import Candidate, Criterion, Verdict
+
+STYLES = {"pass": "green", "fail": "red", "unknown": "dim"}
+
+
+def show(console: Console, verdict: "Verdict") -> None:
+    """Print candidates against criteria, then the headline."""
+    criteria = verdict.candidates[0].criteria if verdict.candidates else ()
+    table = Table("", *(heading(c) for c in criteria), box=None, pad_edge=False)
+    for candidate in verdict.candidates:
+        cells = [f"[{STYLES[c.outcome]}]{cell(c)}[/]" for c in candidate.criteria]
+        table.add_row(_name(candidate), *cells)
+    console.print(table)
+    console.print(verdict.headline, style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
+def heading(criterion: "Criterion") -> str:
+    """What is measured, its threshold and the unit."""
+    limit = "no threshold" if criterion.threshold is None else _number(criterion.threshold)
+    return escape(f"{criterion.label}\n{_unit(criterion)}, at most {limit}")
+
+
+def cell(criterion: "Criterion") -> str:
+    """Mean error over seeds with its standard deviation, or a dash where there is no number."""
+    if criterion.value is None:
+        return "-"
+    spread = "" if criterion.spread is None else f" ± {_number(criterion.spread)}"
+    return _number(criterion.value) + spread
+
+
+def _name(candidate: "Candidate") -> str:
+    rank = "-" if candidate.rank is None else str(candidate.rank)
+    lost = f" ({candidate.lost} of {candidate.seeds + candidate.lost} lost)"
+    return escape(f"{rank} {candidate.name}" + (lost if candidate.lost else ""))
+
+
+def _unit(criterion: "Criterion") -> str:
+    """Criteria are energies or forces in eV; people read meV."""
+    return f"m{criterion.unit}"
+
+
+def _number(value: float) -> str:
+    return f"{1e3 * value:.3g}"

@@ -1,0 +1,86 @@
+"""Entry point of ``mlffjax``: commands, exit codes and the manners of errors."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import mlffjax
+from mlffjax import registry
+from mlffjax.errors import MlffjaxError
+
+OK, FAILED, REFUSED, UNEXPECTED, INTERRUPTED = 0, 1, 2, 70, 130
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 done, but something failed (the output says what); 2 refused, with one "
+    "message saying why; 70 an error nobody expected; 130 interrupted."
+)
+
+
+def make_app() -> typer.Typer:
+    """The application with all commands; ``main`` adds the manners of errors."""
+    app = typer.Typer(
+        name="mlffjax",
+        help="Machine-learned force fields: train, probe, compare, decide.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in registry.kinds("cli"):
+        if name != "main":
+            app.add_typer(registry.resolve("cli", name).app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    show = "--traceback" in arguments  # accepted anywhere, before or after the command
+    try:
+        make_app()([argument for argument in arguments if argument != "--traceback"])
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
+        _leave("interrupted; what was finished is kept", INTERRUPTED, show=show)
+    except MlffjaxError as error:
+        _leave(f"error: {error}", REFUSED, show=show)
+    except Exception as error:
+        hint = "" if show else "\nrun again with --traceback to see where"
+        text = f"unexpected error: {type(error).__name__}: {error}{hint}"
+        _leave(text, UNEXPECTED, show=show)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mlffjax {mlffjax.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where in the code an error arose.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", is_eager=True, callback=_version
+        ),
+    ] = False,
+) -> None:
+    """Options of all commands; both act elsewhere and are declared here to appear in --help."""
+    del traceback, version
+
+
+def _leave(message: str, code: int, *, show: bool) -> None:
+    if show:
+        traceback.print_exc()
+    print(message, file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
