@@ -1,0 +1,168 @@
+"""Figures as plain plotly descriptions, ready for JSON.
+
+Names come from users: plotly reads a little HTML in texts, so every text is escaped here, and names
+never enter a hover template, where ``%{...}`` has a meaning.
+"""
+
+import html
+from typing import Any
+
+from mlffjax.report import style
+from mlffjax.report.panels import Numbers, Panel, Trace, shortened
+
+HEIGHT_PX = 340
+CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    "scrollZoom": False,
+    "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+    # Nobody's data leaves the page: no button that uploads the figure, and no address for it.
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "toImageButtonOptions": {"format": "svg"},
+}
+
+
+def describe(panel: Panel) -> dict[str, Any]:
+    """Data and layout of one panel, as ``Plotly.newPlot`` takes them; None stands for a gap."""
+    layout = style.plotly_layout()
+    layout["height"] = HEIGHT_PX
+    layout["title"] = {
+        "text": _text(panel.title),
+        "font": {"size": 14},
+        "x": 0.02,
+        "xanchor": "left",
+    }
+    layout["xaxis"] = style.plotly_axis(_text(panel.x_label))
+    layout["yaxis"] = style.plotly_axis(_text(panel.y_label))
+    if panel.ticks:
+        places = {
+            "tickvals": list(range(len(panel.ticks))),
+            "ticktext": [_text(shortened(tick)) for tick in panel.ticks],
+        }
+        layout["xaxis"] |= (
+            places
+            | {"ticks": "", "range": [-0.6, len(panel.ticks) - 0.4], "showgrid": False}
+            # Long names lean; plotly hides those that leave the frame unless told not to.
+            | {"tickangle": -25, "ticklabeloverflow": "allow"}
+        )
+        layout["yaxis"] |= {"zeroline": True, "zerolinecolor": style.GREY}
+        layout["bargap"] = 0.35
+        layout["barmode"] = "group"
+    if panel.log_y:
+        layout["yaxis"] |= {"type": "log", "dtick": "D2"}
+    if panel.square:
+        layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
+        layout["xaxis"] |= {"constrain": "domain"}
+    if panel.window is not None:
+        layout["yaxis"] |= {"range": list(panel.window)}
+    return {"data": [_trace(trace) for trace in panel.traces], "layout": layout}
+
+
+def _trace(trace: Trace) -> dict[str, Any]:
+    label = _text(f"{trace.series}, {trace.run}" if trace.run else trace.series)
+    drawn: dict[str, Any] = {
+        "type": "scatter",
+        "name": label,
+        # What the legend's buttons look for; plotly hands `meta` through untouched.
+        "meta": trace.series,
+        "x": _rounded(trace.x),
+        "y": _rounded(trace.y),
+        "hovertemplate": "%{fullData.name}<br>%{x:.4~g}, %{y:.4~g}<extra></extra>",
+    }
+    return drawn | _FORMS[trace.form](trace)
+
+
+def _line(trace: Trace) -> dict[str, Any]:
+    return {"mode": "lines", "line": _stroke(trace, 2.4)}
+
+
+def _seed(trace: Trace) -> dict[str, Any]:
+    return {"mode": "lines", "line": _stroke(trace, 1.2) | {"dash": "solid"}, "opacity": 0.6}
+
+
+def _guide(trace: Trace) -> dict[str, Any]:
+    return {"mode": "lines", "line": _stroke(trace, 1), "hoverinfo": "skip", "hovertemplate": None}
+
+
+def _band(trace: Trace) -> dict[str, Any]:
+    known = [
+        (x, low, high)
+        for x, low, high in zip(trace.x, trace.low, trace.high, strict=True)
+        if x is not None and low is not None and high is not None
+    ]
+    return {
+        "x": [x for x, _, _ in known] + [x for x, _, _ in reversed(known)],
+        "y": [low for _, low, _ in known] + [high for _, _, high in reversed(known)],
+        "mode": "lines",
+        "fill": "toself",
+        "fillcolor": _transparent(trace.look.color, 0.16),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "hovertemplate": None,
+    }
+
+
+def _marks(trace: Trace) -> dict[str, Any]:
+    marker = {"color": trace.look.color, "symbol": trace.look.marker, "size": 7}
+    return {"mode": "markers", "marker": marker, **_ends(trace)}
+
+
+def _cloud(trace: Trace) -> dict[str, Any]:
+    marker = {"color": trace.look.color, "symbol": trace.look.marker, "size": 4, "opacity": 0.5}
+    return {"mode": "markers", "marker": marker}
+
+
+def _bar(trace: Trace) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "marker": {"color": trace.look.color},
+        "width": 0.6,
+        "texttemplate": "%{y:+.2f}",
+        "textposition": "outside",
+        "cliponaxis": False,
+        **_ends(trace),
+    }
+
+
+_FORMS = {
+    "line": _line,
+    "seed": _seed,
+    "guide": _guide,
+    "band": _band,
+    "marks": _marks,
+    "cloud": _cloud,
+    "bar": _bar,
+}
+
+
+def _stroke(trace: Trace, width: float) -> dict[str, Any]:
+    return {"color": trace.look.color, "dash": trace.look.dash, "width": width}
+
+
+def _ends(trace: Trace) -> dict[str, Any]:
+    """Error bars from ``low`` and ``high``, if the trace has them."""
+    if not trace.high:
+        return {}
+    above = [_difference(high, y) for high, y in zip(trace.high, trace.y, strict=True)]
+    below = [_difference(y, low) for y, low in zip(trace.y, trace.low, strict=True)]
+    shape = {"type": "data", "symmetric": False, "color": style.BLACK, "thickness": 1.2, "width": 5}
+    return {"error_y": shape | {"array": above, "arrayminus": below}}
+
+
+def _rounded(values: Numbers) -> list[float | None]:
+    """Seven digits are more than a screen shows, and halve the file."""
+    return [None if value is None else float(f"{value:.7g}") for value in values]
+
+
+def _difference(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
+
+
+def _transparent(color: str, opacity: float) -> str:
+    red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def _text(text: str) -> str:
+    return html.escape(text, quote=False)

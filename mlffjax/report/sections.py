@@ -1,0 +1,180 @@
+"""What the report says, in which order: sections of text, tables and figures."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pydantic
+
+from mlffjax.report import figures, tables
+from mlffjax.report.figures import Looks
+from mlffjax.report.panels import Figure
+from mlffjax.report.tables import Table
+from mlffjax.study.records import RunRecords, StudyRecords
+from mlffjax.study.verdict import Verdict, VerdictConfig, judge
+
+
+class Text(NamedTuple):
+    """Paragraphs, items of a list, or one folded text.
+
+    Attributes:
+        shape: ``text``, ``list`` or ``code``.
+        lines: what is read.
+        heading: above a list, or what unfolds the text.
+        emphasis: ``verdict``, ``rule`` or ``alarm`` to make it stand out.
+    """
+
+    shape: str
+    lines: tuple[str, ...]
+    heading: str = ""
+    emphasis: str = ""
+
+
+class Section(NamedTuple):
+    """A heading with what stands below it."""
+
+    key: str
+    title: str
+    blocks: tuple[Text | Table | Figure, ...]
+
+
+def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
+    """The whole report, most important first."""
+    return (
+        _verdict(study),
+        Section("problems", "Failures and warnings", _problems(study)),
+        Section(
+            "accuracy",
+            "Accuracy on held-out frames",
+            (
+                tables.accuracy_table(study),
+                figures.parity_figure(study, looks),
+                tables.kinds_table(study),
+            ),
+        ),
+        Section(
+            "migration",
+            "Migration paths",
+            (
+                figures.barrier_figure(study, looks),
+                figures.profile_figure(study, looks),
+                tables.path_table(study),
+            ),
+        ),
+        Section(
+            "sliding",
+            "Interlayer sliding",
+            (figures.sliding_figure(study, looks), tables.sliding_table(study)),
+        ),
+        Section(
+            "training",
+            "Training",
+            (figures.history_figure(study, looks), tables.runs_table(study), *_notes(study)),
+        ),
+        Section("provenance", "Provenance", _provenance(study)),
+    )
+
+
+def _verdict(study: StudyRecords) -> Section:
+    verdict = _judged(study)
+    first = verdict.recommended or "the first candidate"
+    lists = (
+        (verdict.evidence_for, f"What speaks for {first}"),
+        (verdict.evidence_against, f"What speaks against {first}"),
+        (verdict.disagreements, "Where another candidate is better"),
+        (verdict.undecided, "What these data cannot tell"),
+    )
+    limits = ", ".join(f"{name} {value:g}" for name, value in verdict.thresholds.items())
+    blocks = (
+        *_preliminary(study),
+        Text("text", (verdict.headline,), emphasis="verdict"),
+        *(Text("list", lines, heading) for lines, heading in lists if lines),
+        tables.score_table(verdict),
+        Text(
+            "text",
+            (
+                f"The rule: {verdict.rule}",
+                f"Thresholds (section verdict of the configuration): {limits}.",
+            ),
+            emphasis="rule",
+        ),
+    )
+    return Section("verdict", "Verdict", blocks)
+
+
+def _judged(study: StudyRecords) -> Verdict:
+    """The verdict of the summary, or of what is there where that is unfinished or outdated."""
+    stored = (study.summary or {}).get("verdict")
+    if stored is not None and not study.missing():
+        with contextlib.suppress(pydantic.ValidationError):  # written by another version
+            return Verdict.model_validate(stored)
+    thresholds = study.info.config.get("verdict") or {}
+    return judge(study, VerdictConfig.model_validate(thresholds))
+
+
+def _preliminary(study: StudyRecords) -> tuple[Text, ...]:
+    left, planned = len(study.missing()), len(study.info.runs)
+    if not left:
+        return ()
+    text = f"Preliminary: {left} of {planned} planned runs are not finished."
+    return (Text("text", (text,), emphasis="alarm"),)
+
+
+def _problems(study: StudyRecords) -> tuple[Text, ...]:
+    lines = (
+        *(f"Not finished: {identifier}." for identifier in study.missing()),
+        *(
+            _sentence(f"{_label(run)}: the run {run.info.status}", run.info.message)
+            for run in study.runs
+            if run.info.status != "ok"
+        ),
+        *_of_probes(study),
+        *study.info.warnings,
+        *study.warnings,
+    )
+    if not lines:
+        return (Text("text", ("None: every planned run finished and every probe gave a result.",)),)
+    return (Text("list", tuple(dict.fromkeys(lines)), emphasis="alarm"),)
+
+
+def _of_probes(study: StudyRecords) -> Iterator[str]:
+    """What went wrong in probes; what several runs share is said once, with their names."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for run in study.runs:
+        for name, record in run.probes.items():
+            said = [_sentence(record.status, record.message)] if record.status != "ok" else []
+            reasons: dict[str, list[str]] = {}
+            for metric, why in record.reasons.items():
+                reasons.setdefault(why, []).append(metric)
+            said += [f"no {', '.join(sorted(metrics))}: {why}" for why, metrics in reasons.items()]
+            if record.arrays is not None and not run.arrays(name):
+                said.append("its arrays are missing or damaged; figures leave it out")
+            for text in (*said, *record.warnings):
+                shared.setdefault((name, text), []).append(_label(run))
+    for (name, text), runs in shared.items():
+        everybody = len(runs) > 1 and len(runs) == sum(name in run.probes for run in study.runs)
+        yield f"Probe {name}, {'every run' if everybody else '; '.join(runs)}: {text}"
+
+
+def _label(run: RunRecords) -> str:
+    return f"{run.info.name}, seed {run.info.seed}"
+
+
+def _sentence(start: str, message: str) -> str:
+    return f"{start}: {message}" if message else start
+
+
+def _notes(study: StudyRecords) -> tuple[Text, ...]:
+    """What runs say about themselves; what several candidates share is said once."""
+    shared: dict[str, dict[str, None]] = {}
+    for run in study.runs:
+        for note in run.info.notes:
+            shared.setdefault(note, {})[run.info.name] = None
+    lines = tuple(f"{', '.join(names)}: {note}" for note, names in shared.items())
+    return (Text("list", lines, "Notes on the runs"),) if lines else ()
+
+
+def _provenance(study: StudyRecords) -> tuple[Table | Text, ...]:
+    config = json.dumps(study.info.config, indent=2, ensure_ascii=False)
+    return (tables.provenance_table(study), Text("code", (config,), "Resolved configuration"))

@@ -1,0 +1,234 @@
+"""A study as it lies on disk, made of invented numbers with the writers of the study layer."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlffjax.study.records import (
+    ProbeInfo,
+    ProbeRecord,
+    RunInfo,
+    StudyInfo,
+    write_arrays,
+    write_json,
+)
+
+EVIL = "</script><img src=x onerror=alert(1)>"
+EVIL_ID = "evil-s0-0000000000ff"
+CANDIDATES = {"scratch": (0,), "foundation": (0,), "FT-600K": (0, 1, 2), "FT-MultiT": (0,)}
+ERRORS_EV = {"scratch": 4.1, "foundation": 0.7, "FT-600K": 0.16, "FT-MultiT": 0.31, EVIL: -0.2}
+RMSE_EV = {"scratch": 0.0752, "foundation": 0.21, "FT-600K": 0.0372, "FT-MultiT": 0.0455}
+PROBES = {
+    "held-out": ("accuracy", {}),
+    "in-gap": ("fixed_path", {"path": "in_gap"}),
+    "deep": ("fixed_path", {"path": "deep"}),
+    "slide": ("sliding", {"path": "slide", "closure_tolerance": 1e-6}),
+    "slide-doped": ("sliding", {"path": "slide_doped", "closure_tolerance": 1e-6}),
+}
+
+
+@pytest.fixture
+def hostile() -> str:
+    """A name that tries to become markup."""
+    return EVIL
+
+
+@pytest.fixture
+def candidates() -> dict[str, tuple[int, ...]]:
+    """Name to seeds: the paper's four and one with a hostile name."""
+    return {**CANDIDATES, EVIL: (0,)}
+
+
+@pytest.fixture
+def study(tmp_path, candidates) -> Path:
+    """Output directory of a study that finished, with one failed run and one unlabelled path."""
+    write_study(tmp_path, candidates, probes=PROBES)
+    return tmp_path
+
+
+@pytest.fixture
+def make_study(tmp_path):
+    """Write another study: ``make_study({name: seeds}, probes)`` returns its directory."""
+
+    def make(candidates: dict[str, tuple[int, ...]], probes=PROBES) -> Path:
+        write_study(tmp_path / "other", candidates, probes=probes)
+        return tmp_path / "other"
+
+    return make
+
+
+def write_study(out: Path, candidates: dict[str, tuple[int, ...]], *, probes: dict) -> None:
+    """All files of a study; the last run has failed."""
+    runs = [(name, seed) for name, seeds in candidates.items() for seed in seeds]
+    runs.append(("FT-600K", 9))
+    identifiers = [_identifier(name, seed) for name, seed in runs]
+    sections = [{"name": n, "kind": kind, **config} for n, (kind, config) in probes.items()]
+    info = StudyInfo(
+        name="quickstart",
+        config={
+            "name": "quickstart",
+            "runs": [{"name": n, "seeds": list(s)} for n, s in candidates.items()],
+            "probes": sections,
+            "comment": EVIL,
+        },
+        fingerprint="0123456789ab",
+        data={
+            "digest": "ab12cd34ef56",
+            "reference": "GPAW 22.8.0, PBE, 300 eV",
+            "functional": "PBE",
+            "dispersion": None,
+            "frames": 64,
+            "config_types": {"md_doped_600K": 40, "md_doped_300K": 24},
+        },
+        runs=tuple(identifiers),
+        versions={"mlffjax": "0.1.0", "jax": "0.10.1"},
+        device="cpu",
+        started="2026-01-02T03:04:05+00:00",
+        warnings=("isolated atoms were computed without spin-orbit coupling",),
+    )
+    write_json(out / "study.json", info)
+    for place, (name, seed) in enumerate(runs):
+        _write_run(out / "runs" / identifiers[place], name, seed, place, probes)
+
+
+def _identifier(name: str, seed: int) -> str:
+    return EVIL_ID if name == EVIL else f"{name}-s{seed}-{abs(seed):012x}"
+
+
+def _write_run(folder: Path, name: str, seed: int, place: int, probes: dict) -> None:
+    failed = seed == 9
+    rng = np.random.default_rng(place)
+    trained = name != "foundation" and not failed
+    epochs = 40 + 10 * seed if trained else 0
+    info = RunInfo(
+        id=folder.name,
+        name=name,
+        strategy={"foundation": "zero_shot", "scratch": "scratch"}.get(name, "finetune"),
+        seed=seed,
+        fingerprint=f"{place:012x}",
+        status="diverged" if failed else "ok",
+        message="the loss is not finite in epoch 3; lower the learning rate" if failed else "",
+        frames={"train": 40, "validation": 6, "test": 12},
+        parameters=48231,
+        epochs=epochs,
+        steps=10 * epochs,
+        seconds=12.5 * (seed + 1),
+        notes=("reference energies by least squares on the training set",),
+    )
+    if trained:
+        decay = np.exp(-np.arange(epochs) / 12.0)
+        history = {
+            "epoch": list(range(1, epochs + 1)),
+            "train_loss": [None if i == 5 else float(2.0 * v + 0.01) for i, v in enumerate(decay)],
+            "validation_force_mae": (0.4 * decay + 0.03 * rng.uniform(1, 1.1, epochs)).tolist(),
+        }
+        write_json(folder / "history.json", history)
+    if not failed:
+        for probe, (kind, config) in probes.items():
+            metrics: dict[str, Any]
+            metrics, reasons, arrays = _MAKERS[kind](name, seed, probe, rng)
+            write_arrays(folder / "records" / f"{probe}.npz", arrays)
+            record = ProbeRecord(
+                run=folder.name,
+                probe=ProbeInfo(kind=kind, name=probe, config=config),
+                fingerprint="00000000feed",
+                status="ok",
+                metrics=metrics,
+                reasons=reasons,
+                arrays=f"{probe}.npz",
+                seconds=0.7,
+                device="cpu",
+                warnings=("closure error 3.0e-05 eV",)
+                if metrics.get("closure_error", 0) > 1e-6
+                else (),
+            )
+            write_json(folder / "records" / f"{probe}.json", record)
+    write_json(folder / "run.json", info)
+
+
+def _accuracy(name, seed, probe, rng):
+    del probe
+    scale = RMSE_EV.get(name, 0.1) * (1 + 0.03 * seed)
+    frames, atoms = 58, 21
+    energy = rng.choice([-3.62, -3.71], frames) + 0.01 * rng.standard_normal(frames)
+    forces = rng.standard_normal((frames * atoms, 3))
+    metrics = {
+        f"{split}_{quantity}_{measure}": factor * scale * size
+        for split, factor in (("train", 0.5), ("validation", 1.1), ("test", 1.0))
+        for quantity, size in (("force", 1.0), ("energy", 0.013))
+        for measure in ("rmse", "mae")
+    }
+    for kind, factor in (("md_doped_600K", 1.1), ("md_doped_300K", 0.8)):
+        metrics[f"test_force_rmse/{kind}"] = factor * scale
+        metrics[f"test_energy_rmse/{kind}"] = factor * scale * 0.013
+    arrays = {
+        "energy_reference": energy,
+        "energy_model": energy + 0.013 * scale * rng.standard_normal(frames),
+        "forces_reference": forces,
+        "forces_model": forces + scale * rng.standard_normal(forces.shape),
+        "frame_split": np.repeat([0, 1, 2], [40, 6, 12]),
+        "frame_config_type": rng.integers(0, 2, frames),
+        "config_types": np.array(["md_doped_600K", "md_doped_300K"]),
+        "atom_frame": np.repeat(np.arange(frames), atoms),
+    }
+    return metrics, {}, arrays
+
+
+def _fixed_path(name, seed, probe, rng):
+    height, images = (0.85, 9) if probe == "in-gap" else (1.21, 17)
+    error = ERRORS_EV.get(name, 0.2) * (1 + 0.2 * seed)
+    x, fine = np.linspace(0.0, 4.2, images), np.linspace(0.0, 4.2, 201)
+
+    def reference(s):
+        return height * np.sin(np.pi * s / 4.2) ** 2
+
+    def model(s):
+        return (height + error) * np.sin(np.pi * s / 4.2) ** 2 + 0.02 * (s / 4.2) * seed
+
+    metrics = {
+        "barrier": float(model(x).max()),
+        "barrier_reference": float(reference(x).max()),
+        "barrier_error": float(model(x).max() - reference(x).max()),
+        "barrier_hermite": float(model(fine).max()),
+        "barrier_hermite_error": float(model(fine).max() - reference(fine).max()),
+        "asymmetry_error": 0.02 * seed,
+        "transition_shift": 0.01 * float(rng.standard_normal()),
+        "path_rmse": 0.6 * abs(error),
+        "force_slope": None if name == "scratch" else 0.9,
+    }
+    reasons = {"force_slope": "the model's forces are not finite"} if name == "scratch" else {}
+    arrays = {
+        "arclength": x,
+        "energy_model": np.where(x == x[3], np.nan, model(x)) if name == "scratch" else model(x),
+        "energy_reference": reference(x),
+        "curve_arclength": fine,
+        "curve_energy_model": model(fine),
+        "curve_energy_reference": reference(fine),
+    }
+    return metrics, reasons, arrays
+
+
+def _sliding(name, seed, probe, rng):
+    del rng
+    x = np.linspace(0.0, 1.0, 13)
+    height = 0.78 / (1.0 + abs(ERRORS_EV.get(name, 0.2))) + 0.02 * seed
+    arrays = {
+        "arclength": 7.4 * x,
+        "reaction_coordinate": x,
+        "energy_model": height * np.sin(np.pi * x) ** 2,
+    }
+    closure = 3e-5 if name == "foundation" else 2e-13
+    metrics = {"barrier": height, "closure_error": closure}
+    absent = ("barrier_reference", "asymmetry_error", "barrier_error", "path_rmse")
+    if probe == "slide-doped":
+        why = "path 'slide_doped' has no reference energies"
+        return metrics | dict.fromkeys(absent), dict.fromkeys(absent, why), arrays
+    arrays["energy_reference"] = 0.78 * np.sin(np.pi * x) ** 2
+    metrics |= {"barrier_reference": 0.78, "barrier_error": height - 0.78}
+    metrics |= {"asymmetry_error": -0.00001, "path_rmse": 0.1}
+    return metrics, {}, arrays
+
+
+_MAKERS = {"accuracy": _accuracy, "fixed_path": _fixed_path, "sliding": _sliding}
