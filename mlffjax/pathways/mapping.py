@@ -1,0 +1,28 @@
+"""One function along a leading axis: in sequence on CPUs, all at once on accelerators."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+
+from mlffjax import trees
+from mlffjax.arrays import PyTree
+
+Result = TypeVar("Result")
+
+# Structures of some tens of atoms evaluated together on an accelerator. More of them bring no
+# speed and cost memory in proportion.
+LANES = 64
+
+
+def lanes(count: int) -> int:
+    """How many of ``count`` evaluations to vectorise over on the present device.
+
+    One structure already fills the cores of a CPU, where more at once only cost memory and cache.
+    """
+    return 1 if jax.default_backend() == "cpu" else min(count, LANES)
+
+
+def mapped(function: Callable[[PyTree], Result], tree: PyTree) -> Result:
+    """Apply ``function`` to every element of the leading axis of ``tree``; stack the results."""
+    return jax.lax.map(function, tree, batch_size=lanes(trees.length(tree)))

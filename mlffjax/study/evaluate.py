@@ -1,0 +1,242 @@
+"""Applying the probes of a study to its runs; one record for each pair."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mlffjax import config as configuration
+from mlffjax import trees
+from mlffjax.arrays import PyTree
+from mlffjax.errors import MlffjaxError
+from mlffjax.pathways.mapping import lanes
+from mlffjax.potential import store
+from mlffjax.potential.base import Potential
+from mlffjax.probes._probe import Context, Metrics, Probe
+from mlffjax.registry import resolve
+from mlffjax.study.plan import Plan, PlannedRun, path_digest, used_frames
+from mlffjax.study.progress import Meter
+from mlffjax.study.records import (
+    SCHEMA,
+    ProbeInfo,
+    ProbeRecord,
+    RunInfo,
+    number_or_none,
+    read_arrays,
+    read_model,
+    write_arrays,
+    write_json,
+)
+
+
+class Surroundings(NamedTuple):
+    """Where numbers were made."""
+
+    versions: dict[str, str]
+    device: str
+
+
+class _Task(NamedTuple):
+    """One probe to be applied to one run."""
+
+    run: PlannedRun
+    section: Any
+    potential: Potential
+    context: Context
+    fingerprint: str
+
+
+def probe_subject(run: PlannedRun, section: Any) -> str:
+    """Name of a piece of work for the progress display."""
+    return f"{run.id}/{section.name}"
+
+
+def evaluate(plan: Plan, out: Path, meter: Meter, surroundings: Surroundings) -> None:
+    """Measure what has no valid record yet; failures are recorded and the others go on."""
+    frames = used_frames(plan)
+    for section in plan.probes:
+        tasks = []
+        for run in plan.runs:
+            task = _task(run, section, plan, frames, out)
+            if task is None:
+                meter.skip(probe_subject(run, section))
+            else:
+                tasks.append(task)
+        for group in _groups(tasks):
+            _measure_group(group, out, meter, surroundings)
+
+
+def _task(
+    run: PlannedRun, section: Any, plan: Plan, frames: Sequence[int], out: Path
+) -> _Task | None:
+    """What is to be done, or None if there is a valid record or no potential."""
+    directory = out / "runs" / run.id
+    info = read_model(directory / "run.json", RunInfo, [])
+    if info is None or info.status != "ok":
+        return None
+    fingerprint = _fingerprint(run, section, plan, frames)
+    record = read_model(_record_file(out, run, section), ProbeRecord, [])
+    if record is not None and record.fingerprint == fingerprint and _is_complete(record, directory):
+        return None
+    potential = trees.cast(store.load(directory)[0], np.float64)
+    return _Task(
+        run, section, potential, _context(run, section, potential, plan, frames), fingerprint
+    )
+
+
+def _is_complete(record: ProbeRecord, directory: Path) -> bool:
+    if record.status == "failed":
+        return False
+    return record.arrays is None or read_arrays(directory / "records" / record.arrays) is not None
+
+
+def _fingerprint(run: PlannedRun, section: Any, plan: Plan, frames: Sequence[int]) -> str:
+    """Of everything a record depends on besides the versions of the software."""
+    uses = section.uses
+    path = getattr(section, "path", None)
+    return configuration.fingerprint(
+        SCHEMA,
+        run.fingerprint,
+        configuration.dump(section),
+        [plan.dataset.digest, list(frames)] if "frames" in uses else None,
+        run.splits if "splits" in uses else None,
+        path_digest(plan.paths[path]) if "paths" in uses and path is not None else None,
+    )
+
+
+def _context(
+    run: PlannedRun, section: Any, potential: Potential, plan: Plan, frames: Sequence[int]
+) -> Context:
+    """Only what the probe uses, so that runs which do not differ in it are measured together."""
+    place = {index: row for row, index in enumerate(frames)}
+    available = {
+        "frames": tuple(plan.dataset.frames[index] for index in frames),
+        "splits": {name: tuple(place[i] for i in part) for name, part in run.splits.items()},
+        "paths": plan.paths,
+    }
+    chosen = {name: value for name, value in available.items() if name in section.uses}
+    return Context(potential.elements, potential.cutoff, **chosen)
+
+
+def _groups(tasks: Sequence[_Task]) -> Iterator[list[_Task]]:
+    """Tasks that one probe and one compiled call can serve."""
+    groups: dict[Any, list[_Task]] = {}
+    for task in tasks:
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(task.potential))
+        splits = tuple(sorted((k, tuple(v)) for k, v in task.context.splits.items()))
+        key = (jax.tree.structure(task.potential), shapes, splits)
+        groups.setdefault(key, []).append(task)
+    yield from groups.values()
+
+
+def _measure_group(
+    group: Sequence[_Task], out: Path, meter: Meter, surroundings: Surroundings
+) -> None:
+    section = group[0].section
+    for task in group:
+        text = f"probe {section.name}: {task.run.config.name}, seed {task.run.seed}"
+        meter.tell("probe", probe_subject(task.run, section), text, fraction=0.0)
+    start = time.monotonic()
+    try:
+        probe = resolve("probes", configuration.kind_of(section)).build(section, group[0].context)
+    except MlffjaxError as error:
+        _finish(group, [_failure(error)] * len(group), out, meter, surroundings, start)
+        return
+    lacking = probe.requires - group[0].potential.model.supports
+    if lacking:
+        message = f"the potential does not support {', '.join(sorted(lacking))}"
+        skipped = {"status": "skipped", "message": message}
+        _finish(group, [skipped] * len(group), out, meter, surroundings, start)
+        return
+    width = lanes(len(group)) if probe.compiled else 1
+    for first in range(0, len(group), width):
+        chunk, start = group[first : first + width], time.monotonic()
+        try:
+            results = _measure(probe, [task.potential for task in chunk])
+            outcomes = [_outcome(probe, result) for result in results]
+        except Exception as error:  # one probe must not end the study
+            outcomes = [_failure(error)] * len(chunk)
+        _finish(chunk, outcomes, out, meter, surroundings, start)
+
+
+def _measure(probe: Probe, potentials: Sequence[Potential]) -> list[Metrics]:
+    """Metrics of every potential, on the host."""
+    if not probe.compiled:
+        return [jax.device_get(probe.measure(potential)) for potential in potentials]
+    if len(potentials) == 1:
+        return [jax.device_get(_measure_one(probe.measure, potentials[0]))]
+    return trees.unstack(jax.device_get(_measure_many(probe.measure, trees.stack(potentials))))
+
+
+@jax.jit
+def _measure_one(measure: Any, potential: Potential) -> PyTree:
+    return measure(potential)
+
+
+@jax.jit
+def _measure_many(measure: Any, potentials: Potential) -> PyTree:
+    return jax.vmap(measure)(potentials)
+
+
+def _outcome(probe: Probe, result: Metrics) -> dict[str, Any]:
+    """Contents of a record from what a probe measured."""
+    scalars = {n: float(v) for n, v in result.items() if np.ndim(v) == 0 and n not in probe.reasons}
+    metrics = {name: number_or_none(value) for name, value in scalars.items()}
+    lost = {n: f"the potential gave {scalars[n]}" for n, v in metrics.items() if v is None}
+    arrays = probe.constants | {n: np.asarray(v) for n, v in result.items() if np.ndim(v)}
+    return {
+        "status": "ok",
+        "metrics": metrics | dict.fromkeys(probe.reasons),
+        "reasons": probe.reasons | lost,
+        "units": probe.units,
+        "warnings": tuple(probe.inspect(scalars)),
+        "arrays": {name: np.asarray(value) for name, value in arrays.items()},
+    }
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    return {"status": "failed", "message": f"{type(error).__name__}: {error}"}
+
+
+def _finish(
+    tasks: Sequence[_Task],
+    outcomes: Sequence[dict[str, Any]],
+    out: Path,
+    meter: Meter,
+    surroundings: Surroundings,
+    start: float,
+) -> None:
+    """Write records, arrays first: a record without its arrays never exists."""
+    seconds = (time.monotonic() - start) / len(tasks)
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        section, file = task.section, _record_file(out, task.run, task.section)
+        arrays = outcome.get("arrays")
+        if arrays:
+            write_arrays(file.with_suffix(".npz"), arrays)
+        kind = configuration.kind_of(section)
+        record = ProbeRecord.model_validate(
+            {
+                "run": task.run.id,
+                "probe": ProbeInfo(
+                    kind=kind, name=section.name, config=configuration.dump(section)
+                ),
+                "fingerprint": task.fingerprint,
+                "versions": surroundings.versions,
+                "device": surroundings.device,
+                "seconds": seconds,
+            }
+            | outcome
+            | {"arrays": file.with_suffix(".npz").name if arrays else None}
+        )
+        write_json(file, record)
+        text = (
+            f"probe {section.name}: {task.run.config.name}, seed {task.run.seed}: {record.status}"
+        )
+        meter.tell("probe", probe_subject(task.run, section), text, fraction=1.0, finished=True)
+
+
+def _record_file(out: Path, run: PlannedRun, section: Any) -> Path:
+    return out / "runs" / run.id / "records" / f"{section.name}.json"

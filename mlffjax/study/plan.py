@@ -1,0 +1,239 @@
+"""From a configuration to runs: data, splits, paths, and a fingerprint for every run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlffjax import config as configuration
+from mlffjax.errors import CompatibilityError, ConfigError, InputError
+from mlffjax.potential import store
+from mlffjax.potential.base import EnergyModel, Potential
+from mlffjax.potential.card import Card
+from mlffjax.registry import resolve
+from mlffjax.structures import datasets
+from mlffjax.structures.checks import require_elements
+from mlffjax.structures.datasets import Dataset
+from mlffjax.structures.paths import Path, read_path
+from mlffjax.structures.selection import select
+from mlffjax.structures.splits import split
+from mlffjax.structures.system import Frame, System
+from mlffjax.study.config import RunConfig, StudyConfig
+from mlffjax.study.records import SCHEMA
+from mlffjax.training.config import TrainingConfig
+
+FROM_NOTHING = frozenset({"scratch"})
+"""Strategies that are given the architecture and not the foundation; all others, the reverse.
+
+A run's fingerprint covers what it is given, so this also decides what makes it outdated.
+"""
+
+Splits = dict[str, tuple[int, ...]]
+
+
+class PlannedRun(NamedTuple):
+    """One training to be done."""
+
+    id: str
+    config: RunConfig
+    training: TrainingConfig
+    seed: int
+    fingerprint: str
+    splits: Splits
+    notes: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """Kind of the strategy."""
+        return configuration.kind_of(self.config.strategy)
+
+    @property
+    def from_nothing(self) -> bool:
+        """Whether it starts from the architecture rather than from the foundation."""
+        return self.kind in FROM_NOTHING
+
+
+class Plan(NamedTuple):
+    """Everything a study needs, read and checked."""
+
+    config: StudyConfig
+    fingerprint: str
+    dataset: Dataset
+    paths: Mapping[str, Path]
+    probes: tuple[Any, ...]
+    """Probe sections; those of missing optional paths are left out."""
+    architecture: EnergyModel | None
+    foundation: tuple[Potential, Card] | None
+    runs: tuple[PlannedRun, ...]
+    warnings: tuple[str, ...]
+
+
+def make_plan(config: StudyConfig, base: FilePath) -> Plan:
+    """Read all inputs of a study and lay out its runs.
+
+    Args:
+        config: the study.
+        base: directory that its relative paths start from.
+
+    Raises:
+        ConfigError: a section that a run needs is missing, or a file is not bundled.
+        InputError: data, paths or the foundation cannot be used, or a selection is empty.
+        CompatibilityError: the foundation does not know an element.
+    """
+    dataset = datasets.load(config.data, base)
+    paths, warnings = _read_paths(config, base)
+    probes = tuple(p for p in config.probes if getattr(p, "path", None) in (None, *paths))
+    _check_starts(config)
+    foundation = _foundation(config, base, dataset, paths)
+    architecture = _architecture(config, dataset, paths)
+    starts = {
+        True: None if architecture is None else [architecture.settings, architecture.elements],
+        False: None if foundation is None else foundation[1].checksum,
+    }
+    parts = split(dataset.frames, config.splits)
+    runs = tuple(
+        _run(entry, seed, config.training_of(entry), chosen, dataset, starts)
+        for entry, chosen in (
+            (entry, _choose(entry, dataset.frames, parts)) for entry in config.runs
+        )
+        for seed in entry.seeds
+    )
+    fingerprint = configuration.fingerprint(
+        SCHEMA, config, dataset.digest, [run.id for run in runs]
+    )
+    warnings += _shared_structures(dataset.frames, paths)
+    return Plan(
+        config, fingerprint, dataset, paths, probes, architecture, foundation, runs, warnings
+    )
+
+
+def used_frames(plan: Plan) -> tuple[int, ...]:
+    """Indices of all frames that some run trains, validates or is tested on, ascending."""
+    return tuple(sorted({i for run in plan.runs for part in run.splits.values() for i in part}))
+
+
+def path_digest(path: Path) -> str:
+    """Digest of images and labels of a path."""
+    return datasets.digest(path.frames, {}, path.name)
+
+
+def _run(
+    entry: RunConfig,
+    seed: int,
+    training: TrainingConfig,
+    chosen: tuple[Splits, tuple[str, ...]],
+    dataset: Dataset,
+    starts: Mapping[bool, Any],
+) -> PlannedRun:
+    splits, notes = chosen
+    kind = configuration.kind_of(entry.strategy)
+    fingerprint = configuration.fingerprint(
+        SCHEMA,
+        {"kind": kind} | configuration.dump(entry.strategy),
+        training,
+        starts[kind in FROM_NOTHING],
+        seed,
+        dataset.digest,
+        # The test frames decide nothing about a run; records of probes cover them.
+        [splits["train"], splits["validation"]],
+    )
+    identifier = f"{entry.name}-s{seed}-{fingerprint}"
+    return PlannedRun(identifier, entry, training, seed, fingerprint, splits, notes)
+
+
+def _choose(
+    entry: RunConfig, frames: Sequence[Frame], parts: Any
+) -> tuple[Splits, tuple[str, ...]]:
+    """Frames of a run: what it selects, validation frames of the same kinds, all test frames."""
+    try:
+        train = select(frames, parts.train, entry.data)
+    except InputError as error:
+        raise InputError(f"run {entry.name!r}, data: {error}") from error
+    kinds = {frames[index].config_type for index in train}
+    validation = tuple(i for i in parts.validation if frames[i].config_type in kinds)
+    notes: tuple[str, ...] = ()
+    if not validation and parts.validation:
+        validation = parts.validation
+        notes = ("no validation frames of the kinds trained on; all validation frames are used",)
+    if not validation:
+        raise ConfigError(
+            "splits.validation: expected some validation frames, which decide when to stop and "
+            "what to keep, got none; set a fraction above 0"
+        )
+    return {"train": train, "validation": validation, "test": parts.test}, notes
+
+
+def _read_paths(config: StudyConfig, base: FilePath) -> tuple[dict[str, Path], tuple[str, ...]]:
+    paths, warnings = {}, []
+    for name, section in config.paths.items():
+        try:
+            file = configuration.resolve_path(section.file, base)
+        except ConfigError:
+            file = None
+            if not section.optional:
+                raise
+        if section.optional and (file is None or not file.is_file()):
+            warnings.append(f"path {name!r} is left out: there is no file {section.file}")
+        elif file is not None:
+            paths[name] = read_path(file, name, closed=section.closed, unwrap=section.unwrap)
+    return paths, tuple(warnings)
+
+
+def _check_starts(config: StudyConfig) -> None:
+    for run in config.runs:
+        kind = configuration.kind_of(run.strategy)
+        section = "model" if kind in FROM_NOTHING else "foundation"
+        if getattr(config, section) is None:
+            raise ConfigError(
+                f"run {run.name!r}: strategy {kind} starts from the section {section!r}, which is "
+                "missing; add it"
+            )
+
+
+def _foundation(
+    config: StudyConfig, base: FilePath, dataset: Dataset, paths: Mapping[str, Path]
+) -> tuple[Potential, Card] | None:
+    needed = any(configuration.kind_of(run.strategy) not in FROM_NOTHING for run in config.runs)
+    if config.foundation is None or not needed:
+        return None
+    potential, card = store.load(configuration.resolve_path(config.foundation, base))
+    for frames in (dataset.frames, *(path.frames for path in paths.values())):
+        try:
+            require_elements(frames, potential.elements)
+        except CompatibilityError as error:
+            raise CompatibilityError(f"foundation {card.name!r}: {error}") from error
+    return potential, card
+
+
+def _architecture(
+    config: StudyConfig, dataset: Dataset, paths: Mapping[str, Path]
+) -> EnergyModel | None:
+    """A model for all elements that occur, in data or paths."""
+    if config.model is None:
+        return None
+    groups = (dataset.frames, *(path.frames for path in paths.values()))
+    elements = {int(z) for frames in groups for f in frames for z in np.unique(f.system.numbers)}
+    source = resolve("potential.sources", configuration.kind_of(config.model))
+    return source.energy_model(config.model, tuple(sorted(elements)))
+
+
+def _shared_structures(frames: Sequence[Frame], paths: Mapping[str, Path]) -> tuple[str, ...]:
+    """Warnings about paths whose images are in the data set."""
+    known = {_key(frame.system) for frame in frames}
+    shared = {
+        name: sum(_key(image.system) in known for image in path.frames)
+        for name, path in paths.items()
+    }
+    return tuple(
+        f"{count} images of path {name!r} are frames of the data set as well; runs may have been "
+        "trained on them, so errors on this path say little about prediction"
+        for name, count in shared.items()
+        if count
+    )
+
+
+def _key(system: System) -> bytes:
+    """Equal for structures that agree to 1e-6 Å in the same order of atoms."""
+    arrays = (np.round(system.positions, 6) + 0.0, np.round(system.cell, 6) + 0.0, system.numbers)
+    return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
