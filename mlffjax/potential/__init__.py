@@ -9,8 +9,8 @@ Contract
       with equal models is again a potential, so ``vmap`` runs over ensembles, seeds and
       strategies, and ``grad`` differentiates by parameters.
     * Energies, forces, stress and Hessian products follow once, for every model, in
-      ``derivatives``. Totals with reference energies are added on the host in float64
-      (``Potential.total_energies``).
+      ``derivatives``. Reference energies are added on the host in float64
+      (``Potential.reference_energy``).
     * Name, chemistry, functional, provenance and checksum live in a ``Card`` beside the weights;
       ``store`` writes and reads the pair as ``weights.safetensors`` and ``card.json``.
 
@@ -20,5 +20,5 @@ negative when the cell wants to expand), eV/Å^3.
 Example
     >>> from mlffjax.potential.store import load
     >>> potential, card = load("bundled:generalist")            # doctest: +SKIP
-    >>> energies(potential, graph)                              # doctest: +SKIP
+    >>> derivatives.energies(potential, graph)                  # doctest: +SKIP
 """

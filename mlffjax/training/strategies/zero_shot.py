@@ -1,0 +1,40 @@
+"""The foundation as it is, with reference energies that fit the labels."""
+
+from typing import Literal
+
+from jax.tree_util import Partial
+
+from mlffjax import config as configuration
+from mlffjax.arrays import PRNGKey, PyTree
+from mlffjax.potential.base import Potential
+from mlffjax.training.ingredients import Ingredients, referenced_foundation
+from mlffjax.training.recipe import Recipe, standard
+
+
+class Config(configuration.Config):
+    """Choices of ``zero_shot``."""
+
+    kind: Literal["zero_shot"] = "zero_shot"
+    reference_energies: Literal["keep", "isolated", "reestimated"] = "reestimated"
+
+
+def example() -> Config:
+    """Forces, stresses and differences at fixed composition are the foundation's."""
+    return Config()
+
+
+def build(config: Config, ingredients: Ingredients, *, key: PRNGKey) -> Recipe:
+    """Nothing is trainable; forces and interaction energies are the foundation's.
+
+    Raises:
+        CompatibilityError: no foundation, reference methods would be mixed, or isolated atoms are
+            missing.
+    """
+    del key  # nothing is drawn
+    potential, notes = referenced_foundation(ingredients, config.kind, config.reference_energies)
+    return standard({}, Partial(_as_it_is, potential), ingredients.training, notes=notes)
+
+
+def _as_it_is(potential: Potential, trainable: PyTree) -> Potential:
+    del trainable  # empty
+    return potential
