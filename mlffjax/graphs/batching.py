@@ -1,7 +1,7 @@
 """Many structures in one graph of fixed shape."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -44,8 +44,9 @@ def build(
         CapacityError: the structures do not fit into ``shape``.
     """
     species = [species_of(system, elements) for system in systems]
-    return assemble(systems, species, [neighbors_within(s, cutoff) for s in systems],
-                    shape=shape, dtype=dtype)
+    return assemble(
+        systems, species, [neighbors_within(s, cutoff) for s in systems], shape=shape, dtype=dtype
+    )
 
 
 def assemble(
@@ -74,7 +75,7 @@ def assemble(
     atom_graph = np.full(atoms, graphs - 1, np.int32)
     cell = np.tile(np.eye(3, dtype=dtype), (graphs, 1, 1))
     first = 0
-    for index, (system, kinds, near) in enumerate(zip(systems, species, lists)):
+    for index, (system, kinds, near) in enumerate(zip(systems, species, lists, strict=True)):
         rows = slice(first, first + len(kinds))
         own = min(near.mask.shape[1], slots)  # columns beyond hold no neighbour: it fits
         neighbors[rows, :own] = near.neighbors[:, :own] + first
@@ -88,8 +89,19 @@ def assemble(
         atom_graph[rows] = index
         cell[index] = system.cell
         first += len(kinds)
-    return Graph(positions, flat_species, cell, neighbors, shifts, reverse, edge_mask, atom_graph,
-                 np.arange(atoms) < needed.atoms, np.arange(graphs) < needed.graphs)
+    leaves: dict[str, Any] = {  # NumPy, until they are put on a device
+        "positions": positions,
+        "species": flat_species,
+        "cell": cell,
+        "neighbors": neighbors,
+        "shifts": shifts,
+        "reverse": reverse,
+        "edge_mask": edge_mask,
+        "atom_graph": atom_graph,
+        "atom_mask": np.arange(atoms) < needed.atoms,
+        "graph_mask": np.arange(graphs) < needed.graphs,
+    }
+    return Graph(**leaves)
 
 
 def shape_of(graph: Graph) -> Shape:
@@ -99,7 +111,7 @@ def shape_of(graph: Graph) -> Shape:
 
 def common_shape(shapes: Sequence[Shape]) -> Shape:
     """The smallest shape that holds each of the given ones."""
-    return Shape(*(max(sizes) for sizes in zip(*shapes)))
+    return Shape(*(max(sizes) for sizes in zip(*shapes, strict=True)))
 
 
 def species_of(system: System, elements: tuple[int, ...]) -> np.ndarray:
@@ -127,7 +139,7 @@ def _round_up(slots: int) -> int:
 
 
 def _check_fits(needed: Shape, shape: Shape) -> None:
-    for name, want, have in zip(Shape._fields, needed, shape):
+    for name, want, have in zip(Shape._fields, needed, shape, strict=True):
         if want > have:
             raise CapacityError(
                 f"{want} {name} do not fit into a shape with {have} {name} ({shape}); "

@@ -45,7 +45,7 @@ def collect_senders(
 
 def _evaluate(values, neighbors, reverse, mask, *, collect):
     if collect:
-        rows = values.reshape((-1,) + values.shape[2:])[reverse]
+        rows = values.reshape((-1, *values.shape[2:]))[reverse]
     else:
         rows = values[neighbors]
     rows = jnp.where(mask.reshape(mask.shape + (1,) * (rows.ndim - 2)), rows, 0)
@@ -61,7 +61,7 @@ def _jvp(primals, tangents, *, collect):
     out = _exchange.bind(*primals, collect=collect)
     tangent = tangents[0]
     if type(tangent) is ad.Zero:
-        return out, ad.Zero.from_primal_value(out)
+        return out, ad.Zero(jax.typeof(out).to_tangent_aval())
     return out, _exchange.bind(tangent, *primals[1:], collect=collect)
 
 
@@ -78,21 +78,25 @@ def _batch(arguments, axes, *, collect):
         values = jnp.moveaxis(values, axes[0], -1)
         out = _exchange.bind(values, *lists, collect=collect)
         return out, out.ndim - 1
-    size = next(a.shape[x] for a, x in zip(arguments, axes) if x is not batching.not_mapped)
+    size = next(
+        a.shape[x] for a, x in zip(arguments, axes, strict=True) if x is not batching.not_mapped
+    )
 
     def leading(array, axis):
         if axis is batching.not_mapped:
-            return jnp.broadcast_to(array, (size,) + array.shape)
+            return jnp.broadcast_to(array, (size, *array.shape))
         return jnp.moveaxis(array, axis, 0)
 
-    values, neighbors, reverse, mask = (leading(a, x) for a, x in zip(arguments, axes))
+    values, neighbors, reverse, mask = (leading(a, x) for a, x in zip(arguments, axes, strict=True))
     atoms, slots = mask.shape[1:]
     # Many graphs become one flattened graph: indices are offset by the atoms that come before.
     before = jnp.arange(size, dtype=neighbors.dtype)[:, None, None] * atoms
-    flat = [x.reshape((size * atoms,) + x.shape[2:])
-            for x in (values, neighbors + before, reverse + before * slots, mask)]
+    flat = [
+        x.reshape((size * atoms, *x.shape[2:]))
+        for x in (values, neighbors + before, reverse + before * slots, mask)
+    ]
     out = _exchange.bind(*flat, collect=collect)
-    return out.reshape((size, atoms) + out.shape[1:]), 0
+    return out.reshape((size, atoms, *out.shape[1:])), 0
 
 
 _exchange.def_impl(jax.jit(_evaluate, static_argnames="collect"))

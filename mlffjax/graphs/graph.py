@@ -44,9 +44,7 @@ def edge_vectors(graph: Graph, outside: float) -> Float[Array, "atoms slots 3"]:
     return jnp.where(graph.edge_mask[..., None], vectors, padding)
 
 
-def graph_sums(
-    values: Float[Array, "atoms"], graph: Graph
-) -> Float[Array, "graphs"]:
+def graph_sums(values: Float[Array, "atoms"], graph: Graph) -> Float[Array, "graphs"]:
     """Sum of a per-atom quantity over the real atoms of each structure."""
     count = graph.cell.shape[0]
     masked = jnp.where(graph.atom_mask, values, 0)

@@ -64,11 +64,15 @@ def _complete_cell(
     The search algorithm needs a cell that holds every atom, but users leave it zero or too small.
     """
     basis = np.linalg.qr(np.concatenate([cell[pbc], np.eye(3)]).T)[0][:, :3].T
-    normals = iter(basis[pbc.sum():])
+    normals = iter(basis[pbc.sum() :])
     extent = np.ptp(positions, axis=0) if len(positions) else np.zeros(3)
     length = 2 * float(np.linalg.norm(extent)) + 2 * cutoff + 1.0
-    return np.stack([row if periodic else next(normals) * length
-                     for row, periodic in zip(cell, pbc)])
+    return np.stack(
+        [
+            row if periodic else next(normals) * length
+            for row, periodic in zip(cell, pbc, strict=True)
+        ]
+    )
 
 
 def _mirror(receivers: np.ndarray, senders: np.ndarray, shifts: np.ndarray) -> np.ndarray:

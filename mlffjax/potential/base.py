@@ -15,16 +15,30 @@ from mlffjax.structures.system import System
 class EnergyModel(Protocol):
     """Hyper-parameters and the energy function; hashable, compared by value, without arrays."""
 
-    elements: tuple[int, ...]
-    """Atomic numbers; ``Graph.species`` indexes this tuple."""
-    cutoff: float
-    """Longest edge, Å."""
-    reach: float
-    """Distance at which a moved atom can change another's energy, Å (interactions x cutoff)."""
-    supports: frozenset[str]
-    """Subset of {"atomic_energies", "hessian", "features"}."""
-    settings: dict[str, Any]
-    """Kind and hyper-parameters, as a ``model:`` section or a card states them."""
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers; ``Graph.species`` indexes this tuple."""
+        ...
+
+    @property
+    def cutoff(self) -> float:
+        """Longest edge, Å."""
+        ...
+
+    @property
+    def reach(self) -> float:
+        """Distance at which a moved atom can change another's energy, Å."""
+        ...
+
+    @property
+    def supports(self) -> frozenset[str]:
+        """Subset of {"atomic_energies", "hessian", "features"}."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Kind and hyper-parameters, as a ``model:`` section or a card states them."""
+        ...
 
     def init(self, *, key: PRNGKey) -> PyTree:
         """Random parameters."""

@@ -1,4 +1,4 @@
-"""The card beside a potential's weights: what it is, where it comes from, what it must not mix with."""
+"""The card beside a potential's weights: what it is and what it must not be mixed with."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ FORMAT_VERSION = 1
 
 
 class Card(Config):
-    """Contents of ``card.json``. Energies eV, lengths Å; the card of a file is the truth about it."""
+    """Contents of ``card.json``; energies eV, lengths Å."""
 
     format_version: int = FORMAT_VERSION
     name: str
@@ -24,7 +24,9 @@ class Card(Config):
         "energies of two potentials compare only if this is equal"
     )
     functional: str = pydantic.Field(description="exchange-correlation functional, e.g. PBE")
-    dispersion: str | None = pydantic.Field(None, description="correction in the labels, e.g. D3(BJ)")
+    dispersion: str | None = pydantic.Field(
+        None, description="correction in the labels, e.g. D3(BJ)"
+    )
     description: str = ""
     provenance: dict[str, Any] = pydantic.Field({}, description="data, training, licence, history")
     checksum: str = pydantic.Field("", description="sha256 of weights.safetensors; set on saving")

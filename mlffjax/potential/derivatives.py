@@ -73,9 +73,10 @@ def predict(potential: Potential, graph: Graph) -> Prediction:
 def hessian_vector_product(
     potential: Potential, graph: Graph, direction: Float[Array, "atoms 3"]
 ) -> Float[Array, "atoms 3"]:
-    """Second derivative of the energy by positions times a direction, eV/Å^2 (forward-over-reverse).
+    """Second derivative of the energy by positions times a direction, eV/Å^2.
 
-    Cartesian, all atoms free; the graph's neighbour list must be valid at its positions.
+    Forward over reverse; Cartesian, all atoms free. The graph's neighbour list must be valid at its
+    positions.
     """
 
     def gradient(positions: Float[Array, "atoms 3"]) -> Float[Array, "atoms 3"]:
@@ -86,7 +87,8 @@ def hessian_vector_product(
 
 def _transform(rows: Array, matrix: Array) -> Array:
     """rows @ matrix with one 3x3 matrix per row, as a fused sum of products."""
-    return sum(rows[..., k, None] * matrix[..., k, :] for k in range(3))
+    first, second, third = (rows[..., k, None] * matrix[..., k, :] for k in range(3))
+    return first + second + third
 
 
 def _real(values: Float[Array, "atoms 3"], graph: Graph) -> Float[Array, "atoms 3"]:

@@ -184,17 +184,18 @@ def _row(sample: Sample, graph: Graph, dtype: Any) -> Batch:
     forces = np.zeros_like(graph.positions)
     forces[: len(sample.forces)] = sample.forces
     stress = np.zeros((3, 3)) if sample.stress is None else sample.stress
-    return Batch(
+    leaves: dict[str, Any] = {
         # Small integers until they are used: shifts are a third of the memory of a graph.
-        graph=graph._replace(shifts=graph.shifts.astype(np.int16)),
-        energy=np.array([0.0 if sample.energy is None else sample.energy], dtype),
-        forces=forces,
-        stress=np.asarray(stress, dtype)[None],
-        weight=np.array([sample.weight], dtype),
-        has_energy=np.array([sample.energy is not None]),
-        has_stress=np.array([sample.stress is not None]),
-        head=np.array([sample.head], np.int32),
-    )
+        "graph": graph._replace(shifts=graph.shifts.astype(np.int16)),
+        "energy": np.array([0.0 if sample.energy is None else sample.energy], dtype),
+        "forces": forces,
+        "stress": np.asarray(stress, dtype)[None],
+        "weight": np.array([sample.weight], dtype),
+        "has_energy": np.array([sample.energy is not None]),
+        "has_stress": np.array([sample.stress is not None]),
+        "head": np.array([sample.head], np.int32),
+    }
+    return Batch(**leaves)
 
 
 @jax.jit

@@ -71,7 +71,7 @@ def standard(
         realize=realize,
         optimizer=optimizer(training),
         learning_rate=training.learning_rate if learning_rate is None else learning_rate,
-        loss=Partial(supervised(training.loss), realize),
+        loss=Partial(supervised(training.loss), realize),  # pyright: ignore[reportArgumentType]
         notes=tuple(notes),
     )
 

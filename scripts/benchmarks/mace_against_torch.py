@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # glibc's allocator maps and unmaps large buffers on every call; keeping them helps both sides, and
 # must be asked for before the process starts.
@@ -44,7 +45,9 @@ def main() -> None:
     parser.add_argument("--default-malloc", action="store_true", help="do not tune the allocator")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
-    if not arguments.default_malloc and any(os.environ.get(k) != v for k, v in TUNED_MALLOC.items()):
+    if not arguments.default_malloc and any(
+        os.environ.get(k) != v for k, v in TUNED_MALLOC.items()
+    ):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **TUNED_MALLOC})
     cores = sorted(os.sched_getaffinity(0))[: arguments.cores]
     os.sched_setaffinity(0, cores)
@@ -99,8 +102,9 @@ def energy_forces(arguments: argparse.Namespace, atoms: int) -> dict:
     check = float(np.abs(forces[:atoms] - peer_forces).max() / np.abs(peer_forces).max())
     if not check < 1e-4 or abs(energy / peer_energy - 1) > 1e-4:
         raise SystemExit(f"the two models disagree: relative force difference {check:.1e}")
-    return compare("energy+forces", arguments, atoms, ours, peer, compile_seconds,
-                   force_difference=check)
+    return compare(
+        "energy+forces", arguments, atoms, ours, peer, compile_seconds, force_difference=check
+    )
 
 
 def training_step(arguments: argparse.Namespace) -> dict:
@@ -110,7 +114,7 @@ def training_step(arguments: argparse.Namespace) -> dict:
     import numpy as np
     import optax
     import torch
-    from mace import modules
+    from mace import modules  # isort: skip  (it prepares torch.load for e3nn)
     from mace.tools.train import take_step
     from torch_ema import ExponentialMovingAverage
 
@@ -165,16 +169,28 @@ def training_step(arguments: argparse.Namespace) -> dict:
         jax.block_until_ready(compiled(weights, state, weights, graph, targets))
 
     def peer() -> None:
-        take_step(model=theirs, loss_fn=peer_loss, batch=batch, optimizer=peer_optimizer,
-                  ema=peer_average, max_grad_norm=10.0, device=torch.device("cpu"),
-                  output_args={"forces": True, "virials": False, "stress": False})
+        take_step(
+            model=theirs,
+            loss_fn=peer_loss,
+            batch=batch,
+            optimizer=peer_optimizer,
+            ema=peer_average,
+            max_grad_norm=10.0,
+            device=torch.device("cpu"),
+            output_args={"forces": True, "virials": False, "stress": False},
+        )
 
     return compare("training step", arguments, 4 * 61, ours, peer, compile_seconds)
 
 
 def compare(
-    work: str, arguments: argparse.Namespace, atoms: int, ours: Callable[[], object],
-    peer: Callable[[], object], compile_seconds: float, **extra: float,
+    work: str,
+    arguments: argparse.Namespace,
+    atoms: int,
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    compile_seconds: float,
+    **extra: float,
 ) -> dict:
     """Time both in turn after one warm-up; medians and the spread of the pairwise ratios."""
     ours(), peer()
@@ -189,49 +205,71 @@ def compare(
         pairs.append(times)
     ratios = sorted(theirs / mine for mine, theirs in pairs)
     return {
-        "work": work, "architecture": arguments.architecture, "atoms": atoms,
-        "dtype": arguments.dtype, "cores": arguments.cores,
+        "work": work,
+        "architecture": arguments.architecture,
+        "atoms": atoms,
+        "dtype": arguments.dtype,
+        "cores": arguments.cores,
         "mlffjax_s": statistics.median(mine for mine, _ in pairs),
         "mace_torch_s": statistics.median(theirs for _, theirs in pairs),
-        "ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1],
-        "compile_s": compile_seconds, **extra,
+        "ratio": statistics.median(ratios),
+        "ratio_min": ratios[0],
+        "ratio_max": ratios[-1],
+        "compile_s": compile_seconds,
+        **extra,
     }
 
 
-def cell_with_chromium(atoms: int, *, seed: int = 0, rattle: float = 0.05):
+def cell_with_chromium(atoms: int, *, seed: int = 0, rattle: float = 0.05) -> Any:
     """n x n x 1 hexagonal Sb2Te3 cells with one Cr in the gap, rattled."""
     from ase import Atoms
     from ase.spacegroup import crystal
 
-    cell = crystal(["Te", "Sb", "Te"], [(0, 0, 0), (0, 0, 0.3988), (0, 0, 0.2128)], spacegroup=166,
-                   cellpar=[4.264, 4.264, 30.458, 90, 90, 120])
+    cell = crystal(
+        ["Te", "Sb", "Te"],
+        [(0, 0, 0), (0, 0, 0.3988), (0, 0, 0.2128)],
+        spacegroup=166,
+        cellpar=[4.264, 4.264, 30.458, 90, 90, 120],
+    )
     middle = 0.5 * cell.cell.array[2]
     structure = cell.repeat((REPEATS[atoms], REPEATS[atoms], 1)) + Atoms("Cr", positions=[middle])
     structure.rattle(rattle, seed=seed)
     return structure
 
 
-def torch_model(architecture: str, dtype: str):
+def torch_model(architecture: str, dtype: str) -> Any:
     """A MACE-MP-0 architecture with random weights in mace-torch."""
     import numpy as np
     import torch
-    from mace import modules
-    from e3nn import o3  # after mace, which prepares torch.load for it
+    from mace import modules  # isort: skip  (it prepares torch.load for e3nn)
+    from e3nn import o3  # isort: skip
 
     torch.manual_seed(0)
     torch.set_default_dtype(getattr(torch, dtype))
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
     return modules.ScaleShiftMACE(
-        r_max=R_MAX, num_bessel=10, num_polynomial_cutoff=5, max_ell=3, interaction_cls=block,
-        interaction_cls_first=block, num_interactions=2, num_elements=len(ELEMENTS),
-        hidden_irreps=o3.Irreps(HIDDEN[architecture]), MLP_irreps=o3.Irreps("16x0e"),
-        atomic_energies=np.array([-5.1, -3.2, -2.9]), avg_num_neighbors=AVERAGE_NEIGHBORS,
-        atomic_numbers=list(ELEMENTS), correlation=3, gate=torch.nn.functional.silu,
-        use_reduced_cg=False, atomic_inter_scale=0.8, atomic_inter_shift=0.16,
+        r_max=R_MAX,
+        num_bessel=10,
+        num_polynomial_cutoff=5,
+        max_ell=3,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=2,
+        num_elements=len(ELEMENTS),
+        hidden_irreps=o3.Irreps(HIDDEN[architecture]),
+        MLP_irreps=o3.Irreps("16x0e"),
+        atomic_energies=np.array([-5.1, -3.2, -2.9]),
+        avg_num_neighbors=AVERAGE_NEIGHBORS,
+        atomic_numbers=list(ELEMENTS),
+        correlation=3,
+        gate=torch.nn.functional.silu,
+        use_reduced_cg=False,
+        atomic_inter_scale=0.8,
+        atomic_inter_shift=0.16,
     )
 
 
-def torch_batch(structures: list, dtype: str):
+def torch_batch(structures: list, dtype: str) -> Any:
     """Structures as mace-torch's data loader gives them."""
     import torch
     from mace import data
@@ -239,18 +277,21 @@ def torch_batch(structures: list, dtype: str):
     from mace.tools import AtomicNumberTable, torch_geometric
 
     torch.set_default_dtype(getattr(torch, dtype))
-    keys = KeySpecification(info_keys={"energy": "REF_energy"}, arrays_keys={"forces": "REF_forces"})
+    keys = KeySpecification(
+        info_keys={"energy": "REF_energy"}, arrays_keys={"forces": "REF_forces"}
+    )
     table_of_numbers = AtomicNumberTable(list(ELEMENTS))
     graphs = [
-        data.AtomicData.from_config(config_from_atoms(a, key_specification=keys),
-                                    z_table=table_of_numbers, cutoff=R_MAX)
+        data.AtomicData.from_config(
+            config_from_atoms(a, key_specification=keys), z_table=table_of_numbers, cutoff=R_MAX
+        )
         for a in structures
     ]
     loader = torch_geometric.dataloader.DataLoader(graphs, batch_size=len(graphs), shuffle=False)
     return next(iter(loader))
 
 
-def our_potential(model, architecture: str):
+def our_potential(model: Any, architecture: str) -> Any:
     """The same weights here."""
     from mlffjax.potential.base import Potential
     from mlffjax.potential.convert.torch_names import from_torch
@@ -271,16 +312,23 @@ def machine(cores: list[int]) -> dict:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor(), "cores": len(cores),
-        "load": os.getloadavg()[0], "python": platform.python_version(), "jax": jax.__version__,
-        "torch": torch.__version__, "mace": mace.__version__,
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(cores),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "torch": torch.__version__,
+        "mace": mace.__version__,
     }
 
 
 def table(rows: list[dict]) -> str:
     """The rows in Markdown; milliseconds."""
-    lines = ["| work | architecture | atoms | dtype | mlffjax ms | mace-torch ms | ratio (range) "
-             "| compile s |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| work | architecture | atoms | dtype | mlffjax ms | mace-torch ms | ratio (range) "
+        "| compile s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     lines += [
         f"| {r['work']} | {r['architecture']} | {r['atoms']} | {r['dtype']} "
         f"| {1e3 * r['mlffjax_s']:.1f} | {1e3 * r['mace_torch_s']:.1f} "

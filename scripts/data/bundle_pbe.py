@@ -36,6 +36,8 @@ def tidy(atoms: Atoms) -> Atoms:
             info[key] = "x".join(str(number) for number in size)
     if "REF_stress" in info:
         info["REF_stress"] = info["REF_stress"].reshape(9)
+    # The sampler's name for snapshots; no ab initio dynamics was run.
+    info["config_type"] = info["config_type"].replace("aimd_", "md_")
     first = {key: info.pop(key) for key in FIRST if key in info}
     clean = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     clean.info = {**first, **dict(sorted(info.items()))}

@@ -12,13 +12,15 @@ from mlffjax.structures.system import from_ase
 
 def edges(near):
     rows, slots = np.nonzero(near.mask)
-    return sorted((int(i), int(near.neighbors[i, s]), *map(int, near.shifts[i, s]))
-                  for i, s in zip(rows, slots))
+    return sorted(
+        (int(i), int(near.neighbors[i, s]), *map(int, near.shifts[i, s]))
+        for i, s in zip(rows, slots, strict=True)
+    )
 
 
 def ase_edges(atoms, cutoff):
     i, j, shifts = neighbor_list("ijS", atoms, cutoff)
-    return sorted((int(a), int(b), *map(int, s)) for a, b, s in zip(i, j, shifts))
+    return sorted((int(a), int(b), *map(int, s)) for a, b, s in zip(i, j, shifts, strict=True))
 
 
 @given(seed=st.integers(0, 2**32 - 1), pbc=st.tuples(*[st.booleans()] * 3))
@@ -33,8 +35,11 @@ def test_agrees_with_ase_in_any_cell(seed, pbc):
     assert edges(neighbors_within(from_ase(atoms), cutoff)) == ase_edges(atoms, cutoff)
 
 
-@pytest.mark.parametrize("atoms", [molecule("H2O"), Atoms("Te"), bulk("Cr", "bcc", a=2.9)],
-                         ids=["cluster without a cell", "lone atom", "one-atom crystal"])
+@pytest.mark.parametrize(
+    "atoms",
+    [molecule("H2O"), Atoms("Te"), bulk("Cr", "bcc", a=2.9)],
+    ids=["cluster without a cell", "lone atom", "one-atom crystal"],
+)
 def test_agrees_with_ase_at_the_edges_of_use(atoms):
     assert edges(neighbors_within(from_ase(atoms), 4.0)) == ase_edges(atoms, 4.0)
 

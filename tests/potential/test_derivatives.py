@@ -27,8 +27,12 @@ ROOMY = Shape(24, 96, 6)  # holds every set of structures below, so that each mo
 
 def crystal(seed=0):
     """A skewed cell thinner than two cutoffs."""
-    atoms = Atoms("CrSbTe2", cell=[[4.6, 0.2, 0], [-2.1, 4.0, 0.3], [0.4, -0.6, 5.1]], pbc=True,
-                  scaled_positions=[[0, 0, 0], [0.5, 0.4, 0.3], [0.1, 0.6, 0.7], [0.7, 0, 0.6]])
+    atoms = Atoms(
+        "CrSbTe2",
+        cell=[[4.6, 0.2, 0], [-2.1, 4.0, 0.3], [0.4, -0.6, 5.1]],
+        pbc=True,
+        scaled_positions=[[0, 0, 0], [0.5, 0.4, 0.3], [0.1, 0.6, 0.7], [0.7, 0, 0.6]],
+    )
     atoms.rattle(0.1, seed=seed)
     return atoms
 
@@ -37,8 +41,9 @@ def crystal(seed=0):
 def potential(request):
     if request.param == "lennard_jones":
         return trees.cast(lennard_jones(ELEMENTS, sigma=2.4, cutoff=5.0), jnp.float64)
-    config = MaceConfig(r_max=4.5, num_bessel=6, max_ell=2, hidden_irreps="6x0e + 6x1o",
-                        radial_mlp=(12, 12))
+    config = MaceConfig(
+        r_max=4.5, num_bessel=6, max_ell=2, hidden_irreps="6x0e + 6x1o", radial_mlp=(12, 12)
+    )
     model = MaceModel(ELEMENTS, config)
     params = trees.cast(model.init(key=jax.random.key(1)), jnp.float64)
     return Potential(params, model)
@@ -104,7 +109,9 @@ def test_rotation_translation_permutation_supercell_and_padding(evaluate):
     # Identities up to rounding of sums of some 1e3 terms.
     np.testing.assert_allclose(turned.energy[0], plain.energy[0], rtol=1e-12)
     np.testing.assert_allclose(turned.forces, plain.forces @ rotation.T, atol=1e-12)
-    np.testing.assert_allclose(turned.stress[0], rotation @ plain.stress[0] @ rotation.T, atol=1e-13)
+    np.testing.assert_allclose(
+        turned.stress[0], rotation @ plain.stress[0] @ rotation.T, atol=1e-13
+    )
     np.testing.assert_allclose(evaluate(shifted).forces, plain.forces, atol=1e-11)
     np.testing.assert_allclose(evaluate(permuted).forces[:4], plain.forces[order], atol=1e-12)
     twice = evaluate(doubled)
@@ -116,15 +123,17 @@ def test_rotation_translation_permutation_supercell_and_padding(evaluate):
     tight = evaluate(atoms, shape=None)
     np.testing.assert_allclose(plain.forces[:4], tight.forces, atol=1e-12)
     np.testing.assert_allclose(plain.stress[0], tight.stress[0], atol=1e-13)
-    assert (plain.forces[4:] == 0).all() and (plain.energy[1:] == 0).all()
+    assert (plain.forces[4:] == 0).all()
+    assert (plain.energy[1:] == 0).all()
     assert (plain.stress[1:] == 0).all()
 
 
 def test_structures_in_one_graph_do_not_see_each_other(evaluate):
     first, second, lone = crystal(0), crystal(1), Atoms("Te")
     together = evaluate(first, lone, second)
-    for index, (atoms, rows) in enumerate([(first, slice(0, 4)), (lone, slice(4, 5)),
-                                           (second, slice(5, 9))]):
+    for index, (atoms, rows) in enumerate(
+        [(first, slice(0, 4)), (lone, slice(4, 5)), (second, slice(5, 9))]
+    ):
         alone = evaluate(atoms)
         np.testing.assert_allclose(together.energy[index], alone.energy[0], rtol=1e-12)
         np.testing.assert_allclose(together.forces[rows], alone.forces[: len(atoms)], atol=1e-12)
@@ -178,7 +187,8 @@ def test_equal_models_share_one_compilation(potential):
 
     graph = build([from_ase(crystal())], ELEMENTS, potential.cutoff, dtype=np.float64)
     counted(potential, graph)
-    same = type(potential.model)(**{k: getattr(potential.model, k)
-                                    for k in potential.model.__dataclass_fields__})
+    same = type(potential.model)(
+        **{k: getattr(potential.model, k) for k in potential.model.__dataclass_fields__}
+    )
     counted(Potential(potential.params, same), graph)
     assert len(traces) == 1

@@ -17,23 +17,39 @@ ELEMENTS = (24, 51, 52)
 TEN_ELEMENTS = (1, 3, 8, 13, 14, 22, 24, 51, 52, 79)
 CASES = {
     # The three sizes of MACE-MP-0 (arXiv:2401.00096), then settings that nobody publishes.
-    "small": dict(hidden_irreps="128x0e"),
-    "medium": dict(hidden_irreps="128x0e + 128x1o"),
-    "large": dict(hidden_irreps="128x0e + 128x1o + 128x2e"),
-    "three_layers": dict(
-        hidden_irreps="16x0e + 16x1o + 16x2e", max_ell=2, correlation=2, num_interactions=3,
-        num_bessel=6, num_polynomial_cutoff=6, radial_mlp=[32, 16], mlp_irreps="8x0e", r_max=4.5,
-    ),
-    "both_parities": dict(
-        hidden_irreps="8x0e + 8x0o + 8x1o + 8x1e", max_ell=2, num_bessel=8, r_max=5.0,
-    ),
-    "ten_elements": dict(hidden_irreps="12x0e + 12x1o", radial_mlp=[24, 24], r_max=4.0),
-    "one_layer": dict(hidden_irreps="10x0e", correlation=1, num_interactions=1, r_max=5.0),
+    "small": {"hidden_irreps": "128x0e"},
+    "medium": {"hidden_irreps": "128x0e + 128x1o"},
+    "large": {"hidden_irreps": "128x0e + 128x1o + 128x2e"},
+    "three_layers": {
+        "hidden_irreps": "16x0e + 16x1o + 16x2e",
+        "max_ell": 2,
+        "correlation": 2,
+        "num_interactions": 3,
+        "num_bessel": 6,
+        "num_polynomial_cutoff": 6,
+        "radial_mlp": [32, 16],
+        "mlp_irreps": "8x0e",
+        "r_max": 4.5,
+    },
+    "both_parities": {
+        "hidden_irreps": "8x0e + 8x0o + 8x1o + 8x1e",
+        "max_ell": 2,
+        "num_bessel": 8,
+        "r_max": 5.0,
+    },
+    "ten_elements": {"hidden_irreps": "12x0e + 12x1o", "radial_mlp": [24, 24], "r_max": 4.0},
+    "one_layer": {"hidden_irreps": "10x0e", "correlation": 1, "num_interactions": 1, "r_max": 5.0},
 }
-DEFAULTS = dict(
-    r_max=6.0, num_bessel=10, num_polynomial_cutoff=5, max_ell=3, correlation=3,
-    num_interactions=2, mlp_irreps="16x0e", radial_mlp=[64, 64, 64],
-)
+DEFAULTS = {
+    "r_max": 6.0,
+    "num_bessel": 10,
+    "num_polynomial_cutoff": 5,
+    "max_ell": 3,
+    "correlation": 3,
+    "num_interactions": 2,
+    "mlp_irreps": "16x0e",
+    "radial_mlp": [64, 64, 64],
+}
 AVERAGE_NEIGHBORS = 25.0
 REFERENCE = Path(__file__).with_name("mace_torch.json")
 
@@ -45,14 +61,26 @@ def elements_of(case: str) -> tuple[int, ...]:
 
 def structures() -> dict[str, Atoms]:
     """Cells that are thin, skewed, open in one or all directions, and a lone atom."""
-    sb2te3 = crystal(["Sb", "Te", "Te"], [(0, 0, 0.3988), (0, 0, 0), (0, 0, 0.2128)],
-                     spacegroup=166, cellpar=[4.264, 4.264, 30.458, 90, 90, 120])
+    sb2te3 = crystal(
+        ["Sb", "Te", "Te"],
+        [(0, 0, 0.3988), (0, 0, 0), (0, 0, 0.2128)],
+        spacegroup=166,
+        cellpar=[4.264, 4.264, 30.458, 90, 90, 120],
+    )
     thin = sb2te3 + Atoms("Cr", positions=[[0.1, 0.2, 15.2]])
     thin.rattle(0.08, seed=1)
-    skewed = Atoms("CrSbTe", scaled_positions=[[0, 0, 0], [0.4, 0.5, 0.6], [0.8, 0.1, 0.3]],
-                   cell=[[4.1, 0.3, -0.2], [1.9, 3.8, 0.4], [-1.2, 1.4, 4.4]], pbc=True)
-    slab = Atoms("Te2SbCr", positions=[[0.1, 0, 0], [0.5, 2.4, 1.9], [2.2, 0.4, 2.7], [2, 2, 0.1]],
-                 cell=[[4.3, 0, 0], [-2.1, 3.7, 0], [0, 0, 20]], pbc=[True, True, False])
+    skewed = Atoms(
+        "CrSbTe",
+        scaled_positions=[[0, 0, 0], [0.4, 0.5, 0.6], [0.8, 0.1, 0.3]],
+        cell=[[4.1, 0.3, -0.2], [1.9, 3.8, 0.4], [-1.2, 1.4, 4.4]],
+        pbc=True,
+    )
+    slab = Atoms(
+        "Te2SbCr",
+        positions=[[0.1, 0, 0], [0.5, 2.4, 1.9], [2.2, 0.4, 2.7], [2, 2, 0.1]],
+        cell=[[4.3, 0, 0], [-2.1, 3.7, 0], [0, 0, 20]],
+        pbc=[True, True, False],
+    )
     cluster = Atoms("CrTeSb", positions=[[0, 0, 0], [2.6, 0.1, -0.2], [1.1, 2.5, 0.6]])
     return {"thin": thin, "skewed": skewed, "slab": slab, "cluster": cluster, "atom": Atoms("Te")}
 
@@ -79,23 +107,32 @@ def spread(name: str, shape: tuple[int, ...]) -> float:
 def torch_model(case: str):
     """The mace-torch model of a case, float64, with drawn weights."""
     import torch
-    from mace import modules  # before e3nn: it relaxes torch.load for e3nn's own constants
-    from e3nn import o3
+    from mace import modules  # isort: skip  (it prepares torch.load for e3nn)
+    from e3nn import o3  # isort: skip
 
     torch.set_default_dtype(torch.float64)
     settings, elements = DEFAULTS | CASES[case], elements_of(case)
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
     model = modules.ScaleShiftMACE(
-        r_max=settings["r_max"], num_bessel=settings["num_bessel"],
-        num_polynomial_cutoff=settings["num_polynomial_cutoff"], max_ell=settings["max_ell"],
-        interaction_cls=block, interaction_cls_first=block,
-        num_interactions=settings["num_interactions"], num_elements=len(elements),
+        r_max=settings["r_max"],
+        num_bessel=settings["num_bessel"],
+        num_polynomial_cutoff=settings["num_polynomial_cutoff"],
+        max_ell=settings["max_ell"],
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=settings["num_interactions"],
+        num_elements=len(elements),
         hidden_irreps=o3.Irreps(settings["hidden_irreps"]),
-        MLP_irreps=o3.Irreps(settings["mlp_irreps"]), radial_MLP=list(settings["radial_mlp"]),
+        MLP_irreps=o3.Irreps(settings["mlp_irreps"]),
+        radial_MLP=list(settings["radial_mlp"]),
         atomic_energies=constants(elements)["atomic_energies_fn.atomic_energies"],
-        avg_num_neighbors=AVERAGE_NEIGHBORS, atomic_numbers=list(elements),
-        correlation=settings["correlation"], gate=torch.nn.functional.silu, use_reduced_cg=False,
-        atomic_inter_scale=0.8, atomic_inter_shift=0.16,
+        avg_num_neighbors=AVERAGE_NEIGHBORS,
+        atomic_numbers=list(elements),
+        correlation=settings["correlation"],
+        gate=torch.nn.functional.silu,
+        use_reduced_cg=False,
+        atomic_inter_scale=0.8,
+        atomic_inter_shift=0.16,
     )
     with torch.no_grad():
         for name, tensor in model.named_parameters():
@@ -111,13 +148,16 @@ def torch_predictions(model, dtype: str = "float64") -> dict[str, dict]:
     from mace.calculators import MACECalculator
 
     torch.set_default_dtype(getattr(torch, dtype))
-    calculator = MACECalculator(models=[model.to(getattr(torch, dtype))], device="cpu",
-                                default_dtype=dtype)
+    calculator = MACECalculator(
+        models=[model.to(getattr(torch, dtype))], device="cpu", default_dtype=dtype
+    )
     results = {}
     for name, atoms in structures().items():
         atoms.calc = calculator
-        results[name] = {"energy": float(atoms.get_potential_energy()),
-                         "forces": np.asarray(atoms.get_forces(), float).tolist()}
+        results[name] = {
+            "energy": float(atoms.get_potential_energy()),
+            "forces": np.asarray(atoms.get_forces(), float).tolist(),
+        }
         if atoms.pbc.all():
             results[name]["stress"] = np.asarray(atoms.get_stress(voigt=False), float).tolist()
     return results

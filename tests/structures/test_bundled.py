@@ -24,7 +24,7 @@ def test_frames_are_fit_for_training():
     require_labels(frames, stress=True)
     require_distinct(frames)
     require_elements(frames, isolated_energies(frames_of("isolated")))
-    assert {"aimd_300K", "aimd_600K", "aimd_1200K", "strain"} <= {f.config_type for f in frames}
+    assert {"md_300K", "md_600K", "md_1200K", "strain"} <= {f.config_type for f in frames}
 
 
 def test_snapshots_come_in_order_of_time():

@@ -5,6 +5,7 @@ example, is one vector with a [channels in, channels out] block per irrep. An ``
 blocks of one tensor in order.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -33,7 +34,8 @@ def entries(model: MaceModel) -> tuple[Entry, ...]:
         "scale_shift.scale": ("scale", ()),
         "scale_shift.shift": ("shift", ()),
         "radial_embedding.bessel_fn.bessel_weights": (
-            "bessel_frequencies", (model.config.num_bessel,),
+            "bessel_frequencies",
+            (model.config.num_bessel,),
         ),
     }
     table = [
@@ -102,26 +104,37 @@ def _interaction(plan: LayerPlan) -> list[Entry]:
     c = plan.channels
     widths = (plan.config.num_bessel, *plan.config.radial_mlp, len(plan.paths) * c)
     table = [
-        _flat(f"{torch}.linear_up.weight",
-              [(f"{ours}/linear_up_{ir}", (c, c)) for ir in plan.sender]),
-        _flat(f"{torch}.linear.weight",
-              [(f"{ours}/linear_{ir}", (plan.path_count(target) * c, c))
-               for target, ir in enumerate(plan.target)]),
-        _flat(f"{torch}.skip_tp.weight",
-              [(f"{ours}/skip_{ir}", (c, plan.elements, c)) for ir in plan.kept]),
+        _flat(
+            f"{torch}.linear_up.weight", [(f"{ours}/linear_up_{ir}", (c, c)) for ir in plan.sender]
+        ),
+        _flat(
+            f"{torch}.linear.weight",
+            [
+                (f"{ours}/linear_{ir}", (plan.path_count(target) * c, c))
+                for target, ir in enumerate(plan.target)
+            ],
+        ),
+        _flat(
+            f"{torch}.skip_tp.weight",
+            [(f"{ours}/skip_{ir}", (c, plan.elements, c)) for ir in plan.kept],
+        ),
     ]
     return table + [
-        Entry(f"{torch}.conv_tp_weights.layer{k}.weight", shape,
-              ((f"{ours}/radial/layer_{k}", shape),))
-        for k, shape in enumerate(zip(widths[:-1], widths[1:]))
+        Entry(
+            f"{torch}.conv_tp_weights.layer{k}.weight",
+            shape,
+            ((f"{ours}/radial/layer_{k}", shape),),
+        )
+        for k, shape in enumerate(itertools.pairwise(widths))
     ]
 
 
 def _product(plan: LayerPlan) -> list[Entry]:
     torch, ours = f"products.{plan.index}", f"weights/layer_{plan.index}"
     c, correlation = plan.channels, plan.config.correlation
-    table = [_flat(f"{torch}.linear.weight",
-                   [(f"{ours}/linear_{ir}", (c, c)) for ir in plan.hidden])]
+    table = [
+        _flat(f"{torch}.linear.weight", [(f"{ours}/linear_{ir}", (c, c)) for ir in plan.hidden])
+    ]
     for index, ir in enumerate(plan.hidden):
         for degree in range(1, correlation + 1):
             paths = coupled_basis(plan.target, ir, degree).mixing.shape[1]
@@ -138,8 +151,8 @@ def _product(plan: LayerPlan) -> list[Entry]:
 def _readout(plan: LayerPlan) -> list[Entry]:
     torch, ours = f"readouts.{plan.index}", f"weights/layer_{plan.index}"
     names = ("linear_1", "linear_2") if len(plan.readout_widths) == 3 else ("linear",)
-    shapes = zip(plan.readout_widths[:-1], plan.readout_widths[1:])
+    shapes = itertools.pairwise(plan.readout_widths)
     return [
         _flat(f"{torch}.{name}.weight", [(f"{ours}/readout_{k}", shape)])
-        for k, (name, shape) in enumerate(zip(names, shapes))
+        for k, (name, shape) in enumerate(zip(names, shapes, strict=True))
     ]

@@ -1,4 +1,4 @@
-"""MACE (Batatia et al., NeurIPS 2022, arXiv:2206.07697) in a formulation that is fast on every device.
+"""MACE (Batatia et al., arXiv:2206.07697) in a formulation that is fast on every device.
 
 The function is that of mace-torch's ``ScaleShiftMACE`` with residual interactions; weights have
 its meaning and normalisation, so checkpoints move both ways. How it is computed differs:

@@ -18,11 +18,15 @@ class MaceConfig(Config):
     num_bessel: int = pydantic.Field(10, ge=1, description="number of Bessel radial functions")
     num_polynomial_cutoff: int = pydantic.Field(5, ge=2, description="power p of the envelope")
     max_ell: int = pydantic.Field(3, ge=0, le=6, description="degree of the spherical harmonics")
-    correlation: int = pydantic.Field(3, ge=1, le=3, description="correlation order, body order - 1")
+    correlation: int = pydantic.Field(
+        3, ge=1, le=3, description="correlation order, body order - 1"
+    )
     num_interactions: int = pydantic.Field(2, ge=1, description="message-passing layers")
     hidden_irreps: str = pydantic.Field("128x0e + 128x1o", description="node features")
     mlp_irreps: str = pydantic.Field("16x0e", description="hidden layer of the last readout")
-    radial_mlp: tuple[int, ...] = pydantic.Field((64, 64, 64), description="widths of the radial MLP")
+    radial_mlp: tuple[int, ...] = pydantic.Field(
+        (64, 64, 64), description="widths of the radial MLP"
+    )
     activation_scale: float = pydantic.Field(
         1.6791767923989418,
         description="second-moment normalisation of silu; the value that e3nn's sampling gives "
@@ -51,7 +55,7 @@ class MaceConfig(Config):
     @property
     def channels(self) -> int:
         """Multiplicity of every irrep of the node features."""
-        return e3nn.Irreps(self.hidden_irreps)[0].mul
+        return next(iter(e3nn.Irreps(self.hidden_irreps))).mul
 
     @property
     def readout_width(self) -> int:

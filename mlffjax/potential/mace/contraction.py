@@ -31,13 +31,13 @@ class CoupledBasis(NamedTuple):
 
 @functools.cache
 def coupled_products(layout: Layout, degree: int) -> tuple[tuple[Irrep, np.ndarray], ...]:
-    """Couplings of ``degree`` factors: pairs of the irrep they give and [dim, components^degree]."""
+    """Couplings of ``degree`` factors: what irrep they give, and [dim, components^degree]."""
     if degree == 1:
         identity = np.eye(layout.dim)
-        return tuple((ir, identity[rows]) for ir, rows in zip(layout, layout.slices))
+        return tuple((ir, identity[rows]) for ir, rows in zip(layout, layout.slices, strict=True))
     coupled = []
     for left, product in coupled_products(layout, degree - 1):
-        for right, columns in zip(layout, layout.slices):
+        for right, columns in zip(layout, layout.slices, strict=True):
             for out in products(left, right):
                 coefficients = coupling_coefficients(out.l, left.l, right.l) * out.dim**0.5
                 joined = np.zeros((out.dim, product.shape[1], layout.dim))
@@ -67,9 +67,7 @@ def _degrees(layout: Layout) -> np.ndarray:
     return np.repeat(np.arange(len(layout)), [ir.dim for ir in layout])
 
 
-def _independent_paths(
-    symmetric: np.ndarray, kinds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _independent_paths(symmetric: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rank-reduce within each set of factor irreps, choosing existing paths, the sparsest first."""
     components, monomials, paths = symmetric.shape
     independent, mixing = [], []
@@ -111,10 +109,12 @@ def contraction_polynomial(layout: Layout, out: Irrep, correlation: int) -> Spar
     terms, offset = [], 0
     for degree in range(1, correlation + 1):
         basis = coupled_basis(layout, out, degree)
-        for component, monomial, rank in zip(*np.nonzero(np.abs(basis.independent) > ZERO)):
+        for component, monomial, rank in zip(
+            *np.nonzero(np.abs(basis.independent) > ZERO), strict=True
+        ):
             factors = tuple((0, int(i)) for i in basis.monomials[monomial])
             coefficient = float(basis.independent[component, monomial, rank])
-            terms.append(Term(int(component), coefficient, factors + ((1, offset + int(rank)),)))
+            terms.append(Term(int(component), coefficient, (*factors, (1, offset + int(rank)))))
         offset += basis.mixing.shape[0]
     return SparsePolynomial(terms, out.dim, (layout.dim, offset))
 
@@ -129,6 +129,7 @@ class SymmetricContraction(nn.Module):
     channels: int
 
     def setup(self) -> None:
+        """Declare the weights."""
         weights = []
         for degree, basis in self.bases:
             paths = basis.mixing.shape[1]
@@ -147,7 +148,7 @@ class SymmetricContraction(nn.Module):
     def fold(self) -> Float[Array, "elements ranks channels"]:
         """Weights of the independent products."""
         folded = [jnp.zeros((self.elements, 0, self.channels), jnp.float32)]
-        for (_, basis), weight in zip(self.bases, self.weights):
+        for (_, basis), weight in zip(self.bases, self.weights, strict=True):
             mixing = jnp.asarray(basis.mixing, weight.dtype)
             folded.append(jnp.einsum("tk,zkc->ztc", mixing, weight))
         return jnp.concatenate(folded, axis=1)

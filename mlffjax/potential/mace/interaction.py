@@ -38,10 +38,9 @@ class Interaction(nn.Module):
     plan: LayerPlan
 
     def setup(self) -> None:
+        """Declare the weights."""
         plan, one, c = self.plan, nn.initializers.ones, self.plan.channels
-        self.radial = RadialMlp(
-            plan.config.num_bessel, plan.config.radial_mlp, len(plan.paths) * c
-        )
+        self.radial = RadialMlp(plan.config.num_bessel, plan.config.radial_mlp, len(plan.paths) * c)
         self.up = [self.param(f"linear_up_{ir}", one, (c, c)) for ir in plan.sender]
         self.down = [
             self.param(f"linear_{ir}", one, (plan.path_count(target) * c, c))
@@ -98,14 +97,17 @@ def message(
     block: int | None,
 ) -> Float[Array, "atoms target channels"]:
     """Any interaction; ``block`` atoms at a time, recomputed in the backward pass."""
-    up = [features[:, rows] @ w for rows, w in zip(plan.sender.slices, folded.up)]
+    up = [features[:, rows] @ w for rows, w in zip(plan.sender.slices, folded.up, strict=True)]
     senders = gather_senders(
         jnp.concatenate(up, axis=1), graph.neighbors, graph.reverse, graph.edge_mask
     )
     hidden = hidden_features(radial, folded.radial, plan.config.activation_scale)
 
-    def couple(rows: tuple[Array, Array, Array]) -> Array:
-        return _sum_and_couple(plan, *rows, folded.radial[-1])
+    def couple(rows: tuple[Array, ...]) -> Array:
+        block_hidden, block_harmonics, block_senders = rows
+        return _sum_and_couple(
+            plan, block_hidden, block_harmonics, block_senders, folded.radial[-1]
+        )
 
     coupled = _map_blocks(couple, (hidden, harmonics, senders), block)
     return _mix_paths(plan, coupled, folded.down)
@@ -118,8 +120,8 @@ def residual(
     species: Int[Array, "atoms"],
 ) -> Float[Array, "atoms hidden channels"]:
     """Per-element linear map of the receiver's own features; zero where nothing comes in."""
-    matrices = dict(zip(plan.kept, folded.skip))
-    rows = dict(zip(plan.sender, plan.sender.slices))
+    matrices = dict(zip(plan.kept, folded.skip, strict=True))
+    rows = dict(zip(plan.sender, plan.sender.slices, strict=True))
     parts = [
         _per_element(features[:, rows[ir]], matrices[ir], species)
         if ir in matrices
@@ -175,7 +177,7 @@ def _couple(plan: LayerPlan, summed: Array, path: Path) -> Array:
 def _mix_paths(plan: LayerPlan, coupled: Array, down: list[Array]) -> Array:
     """Mix the paths into each target irrep by one matmul."""
     parts, first = [], 0
-    for target, (ir, weight) in enumerate(zip(plan.target, down)):
+    for target, (ir, weight) in enumerate(zip(plan.target, down, strict=True)):
         count = plan.path_count(target)
         rows = coupled[:, first : first + count * ir.dim]
         first += count * ir.dim
@@ -210,7 +212,7 @@ def _map_blocks(
 
     def split(x: Array) -> Array:
         x = jnp.pad(x, ((0, pad),) + ((0, 0),) * (x.ndim - 1))
-        return x.reshape((count, block) + x.shape[1:])
+        return x.reshape((count, block, *x.shape[1:]))
 
     out = jax.lax.map(jax.checkpoint(function), tuple(map(split, rows)))
-    return out.reshape((-1,) + out.shape[2:])[:atoms]
+    return out.reshape((-1, *out.shape[2:]))[:atoms]

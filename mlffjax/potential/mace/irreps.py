@@ -27,7 +27,7 @@ class Irrep(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Order of the irreps along the component axis of a feature array [..., components, channels]."""
+    """Order of the irreps along the component axis of features [..., components, channels]."""
 
     irreps: tuple[Irrep, ...]
 
@@ -39,7 +39,7 @@ class Layout:
     @classmethod
     def harmonics(cls, max_ell: int, *, both_parities: bool = False) -> "Layout":
         """Spherical harmonics up to ``max_ell``, or every irrep up to it with both parities."""
-        natural = [Irrep(l, (-1) ** l) for l in range(max_ell + 1)]
+        natural = [Irrep(degree, (-1) ** degree) for degree in range(max_ell + 1)]
         mirrored = [Irrep(ir.l, -ir.p) for ir in natural] if both_parities else []
         return cls(tuple(sorted(natural + mirrored)))
 
@@ -58,7 +58,7 @@ class Layout:
     def slices(self) -> tuple[slice, ...]:
         """Where each irrep's components lie."""
         ends = np.cumsum([ir.dim for ir in self.irreps]).tolist()
-        return tuple(slice(end - ir.dim, end) for end, ir in zip(ends, self.irreps))
+        return tuple(slice(end - ir.dim, end) for end, ir in zip(ends, self.irreps, strict=True))
 
 
 class Path(NamedTuple):
@@ -87,7 +87,7 @@ def coupling_paths(sender: Layout, edge: Layout, target: Layout) -> tuple[Path, 
 
 def products(a: Irrep, b: Irrep) -> list[Irrep]:
     """Irreps in the tensor product of two."""
-    return [Irrep(l, a.p * b.p) for l in range(abs(a.l - b.l), a.l + b.l + 1)]
+    return [Irrep(degree, a.p * b.p) for degree in range(abs(a.l - b.l), a.l + b.l + 1)]
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """MACE: interactions, products and readouts put together behind ``EnergyModel``."""
 
 import functools
+import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 
+from mlffjax import trees
 from mlffjax.arrays import Array, Float, Int, PRNGKey, PyTree
 from mlffjax.graphs.graph import Graph, edge_vectors
 from mlffjax.potential.mace.config import MaceConfig
@@ -54,6 +56,7 @@ class Layer(nn.Module):
     plan: LayerPlan
 
     def setup(self) -> None:
+        """Declare the weights."""
         plan, one, c = self.plan, nn.initializers.ones, self.plan.channels
         self.interaction = Interaction(plan)
         self.contractions = [
@@ -65,7 +68,7 @@ class Layer(nn.Module):
         self.linear = [self.param(f"linear_{ir}", one, (c, c)) for ir in plan.hidden]
         self.readout = [
             self.param(f"readout_{k}", one, shape)
-            for k, shape in enumerate(zip(plan.readout_widths[:-1], plan.readout_widths[1:]))
+            for k, shape in enumerate(itertools.pairwise(plan.readout_widths))
         ]
 
     def fold(self, average_neighbors: Float[Array, ""]) -> FoldedLayer:
@@ -88,6 +91,7 @@ class Network(nn.Module):
     plans: tuple[LayerPlan, ...]
 
     def setup(self) -> None:
+        """Declare the weights."""
         shape = (self.plans[0].elements, self.plans[0].channels)
         self.embedding = self.param("embedding", nn.initializers.ones, shape)
         self.layers = [Layer(plan, name=f"layer_{plan.index}") for plan in self.plans]
@@ -136,23 +140,23 @@ class MaceModel:
         # Compiled, because only the weights are wanted: eager flax would evaluate all of ``fold``.
         declare = jax.jit(lambda: Network(self.plans).init(key, constants, method=Network.fold))
         deviations = declare()["params"]
-        flat, unflatten = jax.flatten_util.ravel_pytree(deviations)
+        flat, unflatten = jax.flatten_util.ravel_pytree(trees.cast(deviations, jnp.float32))
         # One draw for all weights: a generator per weight would take longer to compile than MACE.
         weights = unflatten(flat * jax.random.normal(key, flat.shape, flat.dtype))
         return {"weights": weights, "constants": constants}
 
     def fold(self, params: PyTree) -> FoldedMace:
         """What depends on parameters only; give it to ``folded_energies`` to save repeating it."""
-        return Network(self.plans).apply(
-            {"params": params["weights"]}, params["constants"], method=Network.fold
-        )
+        variables = {"params": params["weights"]}
+        folded: Any = Network(self.plans).apply(variables, params["constants"], method=Network.fold)
+        return folded
 
     def folded_energies(self, folded: FoldedMace, graph: Graph) -> Float[Array, "atoms"]:
         """Interaction energies, eV, from folded parameters."""
         outputs = self._node_features(folded, graph)
         readouts = [
             _readout(plan, layer, features[:, 0])
-            for plan, layer, features in zip(self.plans, folded.layers, outputs)
+            for plan, layer, features in zip(self.plans, folded.layers, outputs, strict=True)
         ]
         return folded.scale * sum(readouts) + folded.shift
 
@@ -188,10 +192,14 @@ class MaceModel:
         block = CPU_BLOCK if jax.default_backend() == "cpu" else None
         features = folded.embedding[graph.species][:, None]
         outputs = []
-        for plan, layer in zip(self.plans, folded.layers):
+        for plan, layer in zip(self.plans, folded.layers, strict=True):
             if plan.is_collapsed:
                 messages = collapsed_message(
-                    plan, layer.interaction, folded.embedding, radial, harmonics,
+                    plan,
+                    layer.interaction,
+                    folded.embedding,
+                    radial,
+                    harmonics,
                     graph.species[graph.neighbors],
                 )
             else:
@@ -219,7 +227,7 @@ def _spherical_harmonics(
     directions: Float[Array, "atoms slots 3"], layout: Layout
 ) -> Float[Array, "atoms slots edge"]:
     """Real spherical harmonics of unit vectors, component-normalised, in e3nn's order and sign."""
-    irreps = e3nn.Irreps([(1, tuple(ir)) for ir in layout])
+    irreps = e3nn.Irreps("+".join(map(str, layout)))
     return e3nn.spherical_harmonics(
         irreps, directions, normalize=False, normalization="component"
     ).array
@@ -240,7 +248,7 @@ def _product(
 ) -> Float[Array, "atoms hidden channels"]:
     """Symmetric contraction and the linear map after it."""
     parts = []
-    for ir, weights, linear in zip(plan.hidden, folded.contraction, folded.linear):
+    for ir, weights, linear in zip(plan.hidden, folded.contraction, folded.linear, strict=True):
         polynomial = contraction_polynomial(plan.target, ir, plan.config.correlation)
         parts.append(polynomial(messages, _element_rows(weights, species)) @ linear)
     return jnp.concatenate(parts, axis=1)
@@ -263,4 +271,6 @@ def _element_rows(
     if elements > FEW_ELEMENTS:
         return table[species]
     one_hot = jax.nn.one_hot(species, elements, dtype=table.dtype)
-    return (one_hot @ table.reshape(elements, table[0].size)).reshape(species.shape + table.shape[1:])
+    return (one_hot @ table.reshape(elements, table[0].size)).reshape(
+        species.shape + table.shape[1:]
+    )

@@ -8,9 +8,10 @@ order and ``vmap`` are all as fast as the value.
 """
 
 import functools
+import operator
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,9 @@ class SparsePolynomial:
         self.columns = columns
         self._directional: dict[int, SparsePolynomial] = {}
 
-    def __call__(self, *operands: Float[Array, "rows _ channels"]) -> Float[Array, "rows outputs channels"]:
+    def __call__(
+        self, *operands: Float[Array, "rows _ channels"]
+    ) -> Float[Array, "rows outputs channels"]:
         """Evaluate; one operand [rows, columns, channels] per entry of ``columns``."""
         return _polynomial.bind(*operands, polynomial=self)
 
@@ -55,13 +58,16 @@ class SparsePolynomial:
         if operand not in self._directional:
             tangent = len(self.columns)
             terms = [
-                Term(t.output, t.coefficient,
-                     t.factors[:k] + t.factors[k + 1 :] + ((tangent, column),))
+                Term(
+                    t.output,
+                    t.coefficient,
+                    t.factors[:k] + t.factors[k + 1 :] + ((tangent, column),),
+                )
                 for t in self.terms
                 for k, (owner, column) in enumerate(t.factors)
                 if owner == operand
             ]
-            columns = self.columns + (self.columns[operand],)
+            columns = (*self.columns, self.columns[operand])
             self._directional[operand] = SparsePolynomial(terms, self.outputs, columns)
         return self._directional[operand]
 
@@ -73,8 +79,8 @@ class SparsePolynomial:
         for term in self.terms:
             (column,) = [c for owner, c in term.factors if owner == last]
             rest = tuple(f for f in term.factors if f[0] != last)
-            terms.append(Term(column, term.coefficient, rest + ((last, term.output),)))
-        return SparsePolynomial(terms, self.columns[-1], self.columns[:-1] + (self.outputs,))
+            terms.append(Term(column, term.coefficient, (*rest, (last, term.output))))
+        return SparsePolynomial(terms, self.columns[-1], (*self.columns[:-1], self.outputs))
 
     def evaluate(self, *operands: Array) -> Array:
         """The unrolled expression: shared products are formed once, common factors drawn out."""
@@ -89,15 +95,17 @@ class SparsePolynomial:
         zero = jnp.zeros_like(columns[0][0])
         grouped = _grouped(self.terms)
         return jnp.stack(
-            [_sum_of_groups(grouped[o], product) if o in grouped else zero
-             for o in range(self.outputs)],
+            [
+                _sum_of_groups(grouped[o], product) if o in grouped else zero
+                for o in range(self.outputs)
+            ],
             axis=1,
         )
 
 
-def _grouped(terms: Iterable[Term]) -> dict[int, dict]:
-    """output -> factors of other operands -> last factor of operand 0 -> {other factors: coefficient}."""
-    grouped: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(float))))
+def _grouped(terms: Iterable[Term]) -> dict[int, Any]:
+    """Nested: output, factors of other operands, last own factor, the other own factors."""
+    grouped: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(float))))
     for term in terms:
         own = tuple(sorted(f for f in term.factors if f[0] == 0))
         others = tuple(sorted(f for f in term.factors if f[0] != 0))
@@ -106,20 +114,28 @@ def _grouped(terms: Iterable[Term]) -> dict[int, dict]:
     return grouped
 
 
-def _sum_of_groups(groups: dict, product) -> Array:
-    total = None
-    for others, by_last in groups.items():
-        inner = None
-        for last, coefficients in by_last.items():
-            part = None
-            for factors, coefficient in coefficients.items():
-                value = coefficient * product(factors) if factors else coefficient
-                part = value if part is None else part + value
-            part = part * product((last,)) if last is not None else part
-            inner = part if inner is None else inner + part
-        inner = inner * product(others) if others else inner
-        total = inner if total is None else total + inner
-    return total
+def _sum_of_groups(groups: Any, product: Callable[[tuple[Factor, ...]], Array]) -> Array:
+    """The terms of one output with common factors drawn out."""
+
+    def add(parts: Iterable[Any]) -> Any:
+        return functools.reduce(operator.add, parts)
+
+    def scaled(value: Any, factors: tuple[Factor, ...]) -> Any:
+        return value * product(factors) if factors else value
+
+    return add(
+        scaled(
+            add(
+                scaled(
+                    add(scaled(number, factors) for factors, number in numbers.items()),
+                    () if last is None else (last,),
+                )
+                for last, numbers in by_last.items()
+            ),
+            others,
+        )
+        for others, by_last in groups.items()
+    )
 
 
 _polynomial = Primitive("sparse_polynomial")
@@ -141,7 +157,9 @@ def _jvp(primals, tangents, *, polynomial):
         for operand, tangent in enumerate(tangents)
         if type(tangent) is not ad.Zero
     ]
-    return out, sum(parts[1:], parts[0]) if parts else ad.Zero.from_primal_value(out)
+    if not parts:
+        return out, ad.Zero(jax.typeof(out).to_tangent_aval())
+    return out, sum(parts[1:], parts[0])
 
 
 def _transpose(cotangent, *operands, polynomial):
@@ -150,23 +168,23 @@ def _transpose(cotangent, *operands, polynomial):
         raise NotImplementedError("a sparse polynomial is transposed in its last operand only")
     nothing = [None] * (len(operands) - 1)
     if type(cotangent) is ad.Zero:
-        return nothing + [ad.Zero(linear.aval)]
-    return nothing + [
-        _polynomial.bind(*operands[:-1], cotangent, polynomial=polynomial.transposed)
-    ]
+        return [*nothing, ad.Zero(linear.aval)]
+    return [*nothing, _polynomial.bind(*operands[:-1], cotangent, polynomial=polynomial.transposed)]
 
 
 def _batch(operands, axes, *, polynomial):
-    size = next(x.shape[a] for x, a in zip(operands, axes) if a is not batching.not_mapped)
+    size = next(
+        x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not batching.not_mapped
+    )
     flat = []
-    for operand, axis in zip(operands, axes):
+    for operand, axis in zip(operands, axes, strict=True):
         if axis is batching.not_mapped:
-            operand = jnp.broadcast_to(operand, (size,) + operand.shape)
+            operand = jnp.broadcast_to(operand, (size, *operand.shape))
         else:
             operand = jnp.moveaxis(operand, axis, 0)
-        flat.append(operand.reshape((-1,) + operand.shape[2:]))
+        flat.append(operand.reshape((-1, *operand.shape[2:])))
     out = _polynomial.bind(*flat, polynomial=polynomial)
-    return out.reshape((size, -1) + out.shape[1:]), 0
+    return out.reshape((size, -1, *out.shape[1:])), 0
 
 
 _polynomial.def_impl(jax.jit(_evaluate, static_argnames="polynomial"))

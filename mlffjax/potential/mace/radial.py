@@ -1,5 +1,7 @@
 """Radial part: Bessel functions under a polynomial envelope, and the MLP that mixes them."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -40,10 +42,11 @@ class RadialMlp(nn.Module):
     outputs: int
 
     def setup(self) -> None:
+        """Declare the weights."""
         sizes = (self.inputs, *self.widths, self.outputs)
         self.weights = [
             self.param(f"layer_{k}", nn.initializers.ones, shape)
-            for k, shape in enumerate(zip(sizes[:-1], sizes[1:]))
+            for k, shape in enumerate(itertools.pairwise(sizes))
         ]
 
     def fold(self) -> list[Float[Array, "fan_in fan_out"]]:

@@ -18,7 +18,7 @@ from mlffjax.potential.card import Card, symbols
 from mlffjax.potential.mace.config import MaceConfig
 from mlffjax.potential.mace.model import MaceModel
 from mlffjax.potential.store import save
-from mlffjax.structures.datasets import DataConfig, load
+from mlffjax.structures.datasets import DataConfig, Dataset, load
 from mlffjax.structures.system import Frame
 from mlffjax.training import metrics
 from mlffjax.training.batches import collect, plan, samples
@@ -55,8 +55,13 @@ def main() -> None:
     validation = [frame for frame in dataset.frames if group(frame) % 20 == 7]
     train = [frame for frame in dataset.frames if group(frame) % 20 != 7]
     training = TrainingConfig(
-        epochs=arguments.epochs, patience=arguments.epochs, batch=8, learning_rate=4e-3,
-        optimizer="amsgrad", ema=0.995, buckets=6,
+        epochs=arguments.epochs,
+        patience=arguments.epochs,
+        batch=8,
+        learning_rate=4e-3,
+        optimizer="amsgrad",
+        ema=0.995,
+        buckets=6,
         schedule=ScheduleConfig(kind="cosine", floor=0.005),
         loss=LossConfig(kind="huber", energy=4, forces=10, stress=20, delta=0.02),
     )
@@ -66,24 +71,29 @@ def main() -> None:
     recipe = scratch.build(scratch.Config(reference_energies="isolated"), ingredients, key=key)
     fitted = fit(recipe, train, validation, training, seed=arguments.seed, observe=say)
     print(fitted.explanation)
+    potential = trees.cast(fitted.potential, np.float32)
 
     test = read(arguments.data / "test.xyz").frames
     card = Card(
-        name="generalist", elements=symbols(ELEMENTS), model=model.settings, reference=REFERENCE,
-        functional="PBE", description=DESCRIPTION,
+        name="generalist",
+        elements=symbols(ELEMENTS),
+        model=model.settings,
+        reference=REFERENCE,
+        functional="PBE",
+        description=DESCRIPTION,
         provenance={
             "made_by": "scripts/data/generalist",
             "licence": "MIT",
             "structures": {"train": len(train), "validation": len(validation), "test": len(test)},
             "training": training.model_dump(mode="json"),
             "epochs": len(fitted.history) - 1,
-            "errors_against_teacher": errors(fitted.potential, test),
+            "errors_against_teacher": errors(potential, test),
         },
     )
-    print(save(arguments.out, fitted.potential, card).model_dump_json(indent=1))
+    print(save(arguments.out, potential, card).model_dump_json(indent=1))
 
 
-def read(path: Path):
+def read(path: Path) -> Dataset:
     """A set of labelled structures; isolated atoms apart."""
     return load(DataConfig(files=(str(path),), reference=REFERENCE, functional="PBE"), Path.cwd())
 
@@ -102,12 +112,10 @@ def errors(potential, frames: tuple[Frame, ...]) -> dict[str, dict[str, float]]:
     rows = {}
     for name in ["all", *sorted({frame.config_type for frame in frames})]:
         chosen = [i for i, f in enumerate(frames) if name in ("all", f.config_type)]
-        energy = np.array([
-            (predictions.energies[i] - labels[i].energy) / len(labels[i].forces) for i in chosen
-        ])
-        force = np.concatenate([
-            (predictions.forces[i] - labels[i].forces).ravel() for i in chosen
-        ])
+        energy = np.array(
+            [(predictions.energies[i] - labels[i].energy) / len(labels[i].forces) for i in chosen]
+        )
+        force = np.concatenate([(predictions.forces[i] - labels[i].forces).ravel() for i in chosen])
         rows[name] = {
             "frames": len(chosen),
             "energy_mae_mev_per_atom": round(1e3 * float(np.abs(energy).mean()), 2),

@@ -83,7 +83,7 @@ def continue_trajectory(
 
 def snapshot(atoms: Atoms, system: str, temperature: int, step: int) -> Atoms:
     """The present structure as a frame for the labeller."""
-    kind = f"aimd_{temperature}K" if system == "doped" else f"aimd_pristine_{temperature}K"
+    kind = f"md_{temperature}K" if system == "doped" else f"md_pristine_{temperature}K"
     return frame(
         atoms,
         frame_id=f"md_{system}_{temperature}_{step:06d}",

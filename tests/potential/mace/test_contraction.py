@@ -21,14 +21,18 @@ def test_reduced_products_span_exactly_the_coupled_ones(rng, degree, out):
     outer = features
     for _ in range(degree - 1):
         outer = np.multiply.outer(outer, features)
-    coupled = np.stack([tensor @ outer.ravel()
-                        for ir, tensor in coupled_products(LAYOUT, degree) if ir == out], axis=1)
+    coupled = np.stack(
+        [tensor @ outer.ravel() for ir, tensor in coupled_products(LAYOUT, degree) if ir == out],
+        axis=1,
+    )
     monomials = np.array([np.prod(features[list(m)]) for m in basis.monomials])
     reduced = np.einsum("wmt,m,tk->wk", basis.independent, monomials, basis.mixing)
     # Coefficients come from float64 tables and one least-squares solve.
     np.testing.assert_allclose(reduced, coupled, atol=1e-12)
-    assert np.linalg.matrix_rank(basis.independent.reshape(-1, basis.mixing.shape[0])) == (
-        basis.mixing.shape[0])
+    assert (
+        np.linalg.matrix_rank(basis.independent.reshape(-1, basis.mixing.shape[0]))
+        == (basis.mixing.shape[0])
+    )
 
 
 def test_ranks_for_the_published_architecture():
@@ -46,9 +50,15 @@ def test_the_polynomial_is_the_sum_over_degrees(rng):
     ranks = [basis.mixing.shape[0] for basis in bases]
     features, weights = rng.normal(size=(LAYOUT.dim,)), rng.normal(size=sum(ranks))
     expected = sum(
-        np.einsum("wmt,m,t->w", basis.independent,
-                  [np.prod(features[list(m)]) for m in basis.monomials], part)
-        for basis, part in zip(bases, np.split(weights, list(itertools.accumulate(ranks))[:-1]))
+        np.einsum(
+            "wmt,m,t->w",
+            basis.independent,
+            [np.prod(features[list(m)]) for m in basis.monomials],
+            part,
+        )
+        for basis, part in zip(
+            bases, np.split(weights, list(itertools.accumulate(ranks))[:-1]), strict=True
+        )
     )
     found = polynomial(features[None, :, None], weights[None, :, None])[0, :, 0]
     np.testing.assert_allclose(found, expected, atol=1e-12)

@@ -22,11 +22,13 @@ REFERENCES = json.loads(peer.REFERENCE.read_text())["predictions"]
 def potential_of(case):
     settings = peer.DEFAULTS | peer.CASES[case]
     model = MaceModel(peer.elements_of(case), MaceConfig(**settings))
-    arrays = {e.name: peer.draw(e.name, e.shape) * peer.spread(e.name, e.shape)
-              for e in entries(model)}
+    arrays = {
+        e.name: peer.draw(e.name, e.shape) * peer.spread(e.name, e.shape) for e in entries(model)
+    }
     arrays |= peer.constants(model.elements)
     arrays["radial_embedding.bessel_fn.bessel_weights"] = (
-        np.arange(1, settings["num_bessel"] + 1) * np.pi / settings["r_max"])
+        np.arange(1, settings["num_bessel"] + 1) * np.pi / settings["r_max"]
+    )
     params = from_torch(arrays, model, average_neighbors=peer.AVERAGE_NEIGHBORS)
     return Potential(params, model)
 

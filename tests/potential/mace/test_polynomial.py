@@ -25,27 +25,35 @@ def operands(rng):
 
 
 def plain(x, w):
-    return jnp.stack([
-        2 * x[:, 0] * x[:, 1] * x[:, 2] * w[:, 0] - x[:, 0] ** 2 * w[:, 1],
-        3 * x[:, 2] * w[:, 1] + x[:, 1] ** 3 * w[:, 0],
-        jnp.zeros_like(x[:, 0]),
-    ], axis=1)
+    return jnp.stack(
+        [
+            2 * x[:, 0] * x[:, 1] * x[:, 2] * w[:, 0] - x[:, 0] ** 2 * w[:, 1],
+            3 * x[:, 2] * w[:, 1] + x[:, 1] ** 3 * w[:, 0],
+            jnp.zeros_like(x[:, 0]),
+        ],
+        axis=1,
+    )
 
 
 def test_the_value_is_the_written_polynomial(polynomial, operands):
     np.testing.assert_allclose(polynomial(*operands), plain(*operands), rtol=1e-13)
 
 
-@pytest.mark.parametrize("transform", [
-    lambda f: jax.grad(lambda x, w: jnp.sin(f(x, w)).sum(), argnums=(0, 1)),
-    lambda f: jax.jacfwd(f, argnums=0),
-    # reverse over reverse and forward over reverse, as force training and Hessians need them
-    lambda f: jax.grad(lambda x, w: (jax.grad(lambda y: jnp.sin(f(y, w)).sum())(x) ** 2).sum(),
-                       argnums=(0, 1)),
-    lambda f: lambda x, w: jax.jvp(jax.grad(lambda y: jnp.sin(f(y, w)).sum()), (x,), (x + 1,)),
-    lambda f: jax.vmap(jax.grad(lambda x, w: f(x[None], w[None]).sum()), (0, 0)),
-    lambda f: lambda x, w: jax.vmap(f, (0, None))(jnp.stack([x, 2 * x]), w),
-], ids=["reverse", "forward", "reverse-reverse", "forward-reverse", "vmap-grad", "vmap"])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f: jax.grad(lambda x, w: jnp.sin(f(x, w)).sum(), argnums=(0, 1)),
+        lambda f: jax.jacfwd(f, argnums=0),
+        # reverse over reverse and forward over reverse, as force training and Hessians need them
+        lambda f: jax.grad(
+            lambda x, w: (jax.grad(lambda y: jnp.sin(f(y, w)).sum())(x) ** 2).sum(), argnums=(0, 1)
+        ),
+        lambda f: lambda x, w: jax.jvp(jax.grad(lambda y: jnp.sin(f(y, w)).sum()), (x,), (x + 1,)),
+        lambda f: jax.vmap(jax.grad(lambda x, w: f(x[None], w[None]).sum()), (0, 0)),
+        lambda f: lambda x, w: jax.vmap(f, (0, None))(jnp.stack([x, 2 * x]), w),
+    ],
+    ids=["reverse", "forward", "reverse-reverse", "forward-reverse", "vmap-grad", "vmap"],
+)
 def test_derivatives_and_batches_equal_those_of_plain_code(polynomial, operands, transform):
     ours, expected = transform(polynomial)(*operands), transform(plain)(*operands)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
