@@ -96,7 +96,7 @@ def energy_forces(arguments: argparse.Namespace, atoms: int) -> dict:
 
     def peer() -> tuple[float, np.ndarray]:
         out = theirs(batch.to_dict(), compute_force=True, compute_stress=False)
-        return float(out["energy"][0]), out["forces"].detach().numpy()
+        return out["energy"].item(), out["forces"].detach().numpy()
 
     (energy, forces), (peer_energy, peer_forces) = ours(), peer()
     check = float(np.abs(forces[:atoms] - peer_forces).max() / np.abs(peer_forces).max())

@@ -4,9 +4,10 @@ The function is that of mace-torch's ``ScaleShiftMACE`` with residual interactio
 its meaning and normalisation, so checkpoints move both ways. How it is computed differs:
 
     * Edges live in dense slots (``graphs``), so the sum over neighbours is a batched matmul.
-    * ``interaction``: neighbours are summed *before* the Clebsch-Gordan coupling, which then runs
-      once per atom instead of once per edge. In the first interaction sender features depend on
-      the element only, and everything with a channel axis moves behind the sum as well.
+    * ``interaction``: Clebsch-Gordan coefficients meet the harmonics, which have no channels, and
+      coupling and sum over neighbours are one small matmul per atom and path. In the first
+      interaction sender features depend on the element only, and everything with a channel axis
+      moves behind the sum.
     * ``contraction``: the symmetric contraction is a sparse polynomial in the node features,
       symmetrised over index permutations and reduced to linearly independent paths.
     * ``polynomial``: that polynomial is a JAX primitive whose derivatives are again sparse

@@ -4,8 +4,8 @@ For receiver i and path p = (sender irrep, edge degree -> target irrep)::
 
     A_i = 1/n  sum_p Linear_p [ sum_j  R_p(r_ij) (Y(r_ij) x Up h_j)_p ]
 
-with the sum over neighbours j done first (see the package docstring). ``n`` is the average number
-of neighbours, R the radial MLP. The residual part adds a linear map of h_i per element.
+``n`` is the average number of neighbours, R the radial MLP, x the coupling. The residual part adds
+a linear map of h_i per element. The order of the operations is explained where they are done.
 """
 
 from collections.abc import Callable
@@ -134,44 +134,43 @@ def residual(
 def _sum_and_couple(
     plan: LayerPlan, hidden: Array, harmonics: Array, senders: Array, last: Array
 ) -> Array:
-    """Sum over slots, then couple: [atoms, dims of all paths' targets, channels]."""
-    atoms, slots = hidden.shape[:2]
-    radial = (hidden @ last).reshape(atoms, slots, len(plan.paths), plan.channels)
-    coupled: dict[int, Array] = {}
-    for edge, rows in enumerate(plan.edge.slices):
-        own = [(index, path) for index, path in enumerate(plan.paths) if path.edge == edge]
-        if not own:
-            continue
-        weighted = jnp.concatenate(
-            [
-                radial[:, :, index, None] * senders[:, :, plan.sender.slices[path.sender]]
-                for index, path in own
-            ],
-            axis=2,
-        )
-        summed = jnp.einsum(
-            "nkb,nkx->nbx", harmonics[:, :, rows], weighted.reshape(atoms, slots, -1)
-        ).reshape(atoms, -1, weighted.shape[2], plan.channels)
-        first = 0
-        for index, path in own:
-            dim = plan.sender.irreps[path.sender].dim
-            coupled[index] = _couple(plan, summed[:, :, first : first + dim], path)
-            first += dim
-    return jnp.concatenate([coupled[index] for index in range(len(plan.paths))], axis=1)
+    """Couple and sum over slots: [atoms, dims of all paths' targets, channels].
+
+    One radial matmul per path rather than one for all: its result stays in the cache.
+    """
+    atoms, slots, width = hidden.shape
+    rows = hidden.reshape(atoms * slots, width)
+    columns = last.reshape(width, len(plan.paths), plan.channels)
+    parts = []
+    for index, path in enumerate(plan.paths):
+        radial = (rows @ columns[:, index]).reshape(atoms, slots, plan.channels)
+        own = senders[:, :, plan.sender.slices[path.sender]]
+        parts.append(_couple(plan, path, radial, harmonics[:, :, plan.edge.slices[path.edge]], own))
+    return jnp.concatenate(parts, axis=1)
 
 
-def _couple(plan: LayerPlan, summed: Array, path: Path) -> Array:
-    """[atoms, edge dim, sender dim, channels] to [atoms, target dim, channels]."""
+def _couple(plan: LayerPlan, path: Path, radial: Array, harmonics: Array, senders: Array) -> Array:
+    """One path summed over slots: [atoms, target dim, channels].
+
+    The coefficients are contracted with the harmonics first, which have no channels; coupling and
+    sum are then one matmul per atom over pairs of slot and sender component.
+    """
+    atoms, _, channels = radial.shape
     sender = plan.sender.irreps[path.sender]
     edge = plan.edge.irreps[path.edge]
     target = plan.target.irreps[path.target]
-    if sender.l == 0:
-        return summed[:, :, 0]
+    if sender.l == 0:  # coefficients are one: the harmonic itself
+        return jnp.einsum("nkb,nkc->nbc", harmonics, radial * senders[:, :, 0])
+    weighted = radial[:, :, None] * senders
     if edge.l == 0:
-        return summed[:, 0]
+        return weighted.sum(axis=1)
     coefficients = coupling_coefficients(sender.l, edge.l, target.l) * target.dim**0.5
-    matrix = jnp.asarray(coefficients.transpose(2, 1, 0).reshape(target.dim, -1), summed.dtype)
-    return jnp.einsum("dx,nxc->ndc", matrix, summed.reshape(summed.shape[0], -1, plan.channels))
+    matrix = jnp.einsum("abd,nkb->nkad", jnp.asarray(coefficients, radial.dtype), harmonics)
+    return jnp.einsum(
+        "nxd,nxc->ndc",
+        matrix.reshape(atoms, -1, target.dim),
+        weighted.reshape(atoms, -1, channels),
+    )
 
 
 def _mix_paths(plan: LayerPlan, coupled: Array, down: list[Array]) -> Array:
