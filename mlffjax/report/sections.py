@@ -146,7 +146,8 @@ def _of_probes(study: StudyRecords) -> Iterator[str]:
             said = [_sentence(record.status, record.message)] if record.status != "ok" else []
             reasons: dict[str, list[str]] = {}
             for metric, why in record.reasons.items():
-                reasons.setdefault(why, []).append(metric)
+                if "/" not in metric:  # not every split holds every kind of frame: no problem
+                    reasons.setdefault(why, []).append(metric)
             said += [f"no {', '.join(sorted(metrics))}: {why}" for why, metrics in reasons.items()]
             if record.arrays is not None and not run.arrays(name):
                 said.append("its arrays are missing or damaged; figures leave it out")
