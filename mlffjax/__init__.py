@@ -1,13 +1,14 @@
 """Machine-learned force fields in JAX: train, probe, compare, decide.
 
 Importing this package costs nothing: it imports no array library, sets no flag and prints
-nothing. Two names are here because everybody needs them, and both import what they need when
+nothing. Three names are here because everybody needs them, and they import what they need when
 they are first used::
 
     import mlffjax
 
     potential, card = mlffjax.load("bundled:generalist")
     mlffjax.save("my-potential", potential, card)
+    atoms.calc = mlffjax.calculator("my-potential")  # for ASE; or a potential, or a committee
 
 Everything else is imported from where it lives. Data flows one way, and the tree is the data
 flow: structures, graphs, potential, then training, dynamics, pathways, analysis and
@@ -22,18 +23,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlffjax.potential.ase_calculator import calculator as calculator
     from mlffjax.potential.store import load as load
     from mlffjax.potential.store import save as save
 
     __version__: str
 
-__all__ = ["__version__", "load", "save"]
+__all__ = ["__version__", "calculator", "load", "save"]
+
+_HOMES = {
+    "calculator": "mlffjax.potential.ase_calculator",
+    "load": "mlffjax.potential.store",
+    "save": "mlffjax.potential.store",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``load`` and ``save`` and look up the version when they are first asked for."""
-    if name in ("load", "save"):
-        return getattr(importlib.import_module("mlffjax.potential.store"), name)
+    """Import what has its home elsewhere and look up the version when first asked for."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     if name == "__version__":
         metadata = importlib.import_module("importlib.metadata")
         try:

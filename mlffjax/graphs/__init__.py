@@ -11,6 +11,7 @@ Contract
       senders and summing into senders are then both gathers (``exchange``): no scatter anywhere.
     * Padded atoms and slots are masked in one place (``Graph.edge_vectors`` puts padded edges
       outside any cutoff); models need no further care.
+    * ``skin`` keeps a list valid while atoms move and prunes it to the cutoff on the device.
     * Lists that do not fit a requested ``Shape`` raise ``CapacityError``; nothing is truncated.
 
 A band of images or a set of training batches is a ``Graph`` with a leading axis
