@@ -58,9 +58,10 @@ def test_double_precision(case):
     assert_equal(potential_of(case), REFERENCES[case], np.float64, 1e-10)
 
 
-@pytest.mark.parametrize("case", ["medium", "three_layers"])
+@pytest.mark.parametrize("case", ["small", "medium", "both_parities"])
 def test_single_precision(case):
-    # mace-torch's own float32 is 3e-6 away from its float64.
+    # mace-torch's own float32 is up to 3e-6 away from its float64 here. (Not for "three_layers",
+    # whose stress cancels to 3e-5 in either program; the live test bounds it by mace-torch's.)
     assert_equal(potential_of(case), REFERENCES[case], np.float32, 1e-5)
 
 
@@ -80,5 +81,16 @@ def test_against_mace_torch_itself(case):
     params = from_torch(state, ours.model, average_neighbors=peer.AVERAGE_NEIGHBORS)
     live = peer.torch_predictions(model)
     assert_equal(Potential(params, ours.model), live, np.float64, 1e-10)
-    single = peer.torch_predictions(model, "float32")
-    assert_equal(Potential(params, ours.model), single, np.float32, 1e-5)
+    rounding = largest_difference(peer.torch_predictions(model, "float32"), live)
+    assert_equal(Potential(params, ours.model), live, np.float32, max(1e-5, 2 * rounding))
+
+
+def largest_difference(predictions, references):
+    """Of forces and stresses, relative to the largest entry."""
+    pairs = [
+        (np.array(predictions[name][key]), np.array(reference[key]))
+        for name, reference in references.items()
+        for key in ("forces", "stress")
+        if key in reference
+    ]
+    return max(np.abs(a - b).max() / np.abs(b).max() for a, b in pairs if np.abs(b).max() > 0)
