@@ -73,6 +73,7 @@ def test_state_dictionaries_survive_a_round_trip_bit_by_bit():
 
 
 @pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")  # importing mace and e3nn gives many
 @pytest.mark.parametrize("case", peer.CASES)
 def test_against_mace_torch_itself(case):
     model = peer.torch_model(case)
