@@ -32,8 +32,8 @@ class LennardJonesModel:
         """Argon-like parameters; the key is not needed."""
         del key
         return {
-            "weights": {"epsilon": jnp.array(0.0104), "sigma": jnp.array(3.40)},
-            "constants": {"atomic_energies": jnp.zeros(len(self.elements))},
+            "weights": {"epsilon": jnp.float32(0.0104), "sigma": jnp.float32(3.40)},
+            "constants": {"atomic_energies": jnp.zeros(len(self.elements), jnp.float32)},
         }
 
     def atomic_energies(self, params: PyTree, graph: Graph) -> Float[Array, "atoms"]:

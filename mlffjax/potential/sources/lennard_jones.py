@@ -12,6 +12,11 @@ class Config(config.Config):
     cutoff: float = pydantic.Field(8.5, gt=0, description="Å")
 
 
+def example() -> Config:
+    """A cutoff that fits small cells."""
+    return Config(cutoff=6.0)
+
+
 def energy_model(config: Config, elements: tuple[int, ...]) -> LennardJonesModel:
     """One Lennard-Jones interaction between all of the given atomic numbers."""
     return LennardJonesModel(elements=elements, cutoff=config.cutoff)
