@@ -37,9 +37,10 @@ def require_sound_jax() -> None:
 
 def count_wrong(dtype: type[np.floating]) -> int:
     """Number of rows for which compiled jax disagrees with NumPy on squared lengths."""
-    # Small integers and powers of two: exact in both precisions, so any difference is a fault.
+    # Small integers and powers of two: exact in both precisions, and in the bfloat16 that matrix
+    # units of accelerators default to, so any difference is a fault.
     index = np.arange(_ROWS, dtype=dtype)
-    rows = np.stack([index % 512, index % 7, index % 3], axis=1)
+    rows = np.stack([index % 128, index % 7, index % 3], axis=1)
     matrix = np.array([[1.0, -0.5, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 2.0]], dtype)
     expected = ((rows @ matrix.T) ** 2).sum(axis=1)
     return int(np.sum(np.asarray(squared_lengths(matrix, rows)) != expected))

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mlffjax import trees
+from mlffjax import health, trees
 from mlffjax.arrays import PyTree
 from mlffjax.config import resolve_path, validate
 from mlffjax.errors import CompatibilityError, InputError
@@ -56,7 +56,9 @@ def load(source: str | Path) -> tuple[Potential, Card]:
     Raises:
         InputError: files are missing, damaged, or do not belong together.
         CompatibilityError: the format is newer than this version, or arrays do not fit the model.
+        HealthError: the installed jax computes wrong numbers.
     """
+    health.require_sound_jax()  # scripts come in through this door
     directory = resolve_path(str(source), Path.cwd())
     card = load_card(directory)
     model = model_of(card)
