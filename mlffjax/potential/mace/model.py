@@ -25,7 +25,7 @@ from mlffjax.potential.mace.interaction import (
 )
 from mlffjax.potential.mace.irreps import Layout
 from mlffjax.potential.mace.plan import FEW_ELEMENTS, LayerPlan
-from mlffjax.potential.mace.radial import bessel_functions
+from mlffjax.potential.mace.radial import bessel_functions, hidden_features
 
 CPU_BLOCK = 8
 """Atoms per block of message passing on CPUs, where a block then fits the cache."""
@@ -258,9 +258,8 @@ def _readout(
     plan: LayerPlan, folded: FoldedLayer, scalars: Float[Array, "atoms channels"]
 ) -> Float[Array, "atoms"]:
     """Energy of the scalar features, before scale and shift."""
-    for weight in folded.readout[:-1]:
-        scalars = jax.nn.silu(scalars @ weight) * plan.config.activation_scale
-    return (scalars @ folded.readout[-1])[:, 0]
+    hidden = hidden_features(scalars, folded.readout, plan.config.activation_scale)
+    return (hidden @ folded.readout[-1])[:, 0]
 
 
 def _element_rows(
