@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mlffjax"
 LAYERS = (
-    {"arrays", "errors", "units"},
+    {"arrays", "durable", "errors", "units"},
     {"health", "registry", "trees"},
     {"config"},
     {"structures"},

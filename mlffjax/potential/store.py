@@ -8,7 +8,6 @@ directory with a card is complete.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import jax
@@ -19,6 +18,7 @@ import safetensors.numpy
 from mlffjax import health, trees
 from mlffjax.arrays import PyTree
 from mlffjax.config import resolve_path, validate
+from mlffjax.durable import write_bytes
 from mlffjax.errors import CompatibilityError, InputError
 from mlffjax.potential.base import EnergyModel, Potential
 from mlffjax.potential.card import FORMAT_VERSION, Card, symbols
@@ -45,8 +45,8 @@ def save(directory: str | Path, potential: Potential, card: Card) -> Card:
     data = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()})
     card = card.model_copy(update={"checksum": hashlib.sha256(data).hexdigest()})
     (directory / CARD).unlink(missing_ok=True)  # never a card beside weights it does not describe
-    _write(directory / WEIGHTS, data)
-    _write(directory / CARD, card.model_dump_json(indent=1).encode())
+    write_bytes(directory / WEIGHTS, data)
+    write_bytes(directory / CARD, card.model_dump_json(indent=1).encode())
     return card
 
 
@@ -125,12 +125,3 @@ def _read(path: Path) -> bytes:
             f"expected a potential's directory with {CARD} and {WEIGHTS}, but cannot read {path}: "
             f"{error.strerror}"
         ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)

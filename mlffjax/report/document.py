@@ -12,12 +12,13 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 import mlffjax
+from mlffjax.durable import write_bytes
 from mlffjax.report import interactive, panels, publication, style, tables
 from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure, Panel
 from mlffjax.report.sections import Section, Text, sections
 from mlffjax.report.tables import Table
-from mlffjax.study.records import StudyRecords, load_study, write_bytes
+from mlffjax.study.records import StudyRecords, load_study
 
 REPORT = "report.html"
 FIGURES = "figures"

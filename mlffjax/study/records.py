@@ -58,7 +58,6 @@ Arrays and metrics with ``reference`` in their name are absent or null for paths
 import io
 import json
 import math
-import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -69,6 +68,7 @@ import numpy as np
 import pydantic
 
 from mlffjax.config import Config
+from mlffjax.durable import write_bytes
 from mlffjax.errors import InputError
 
 SCHEMA = 1
@@ -342,20 +342,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write aside, flush to the disk, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def number_or_none(value: float) -> float | None:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from mlffjax import durable
 from mlffjax.errors import InputError
 from mlffjax.study import records
 
@@ -70,7 +71,7 @@ def test_failing_write_keeps_the_old_file(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(records.os, "fsync", interrupted)
+    monkeypatch.setattr(durable.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         records.write_json(path, {"x": 2})
     assert json.loads(path.read_text()) == {"x": 1}
