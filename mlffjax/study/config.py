@@ -12,6 +12,7 @@ from mlffjax.structures.selection import SelectionConfig
 from mlffjax.structures.splits import SplitConfig
 from mlffjax.study.judgement import VerdictConfig
 from mlffjax.training.config import TrainingConfig
+from mlffjax.training.strategies._section import Section
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
@@ -33,7 +34,7 @@ class RunConfig(Config):
     """One candidate: a strategy on a part of the training frames, with one or more seeds."""
 
     name: str = pydantic.Field(pattern=NAME)
-    strategy: Annotated[Config, by_kind("training.strategies")]
+    strategy: Annotated[Section, by_kind("training.strategies")]
     data: SelectionConfig = SelectionConfig()
     """Which of the training frames to use; the test frames are the same for all runs."""
     seeds: tuple[int, ...] = pydantic.Field(default=(0,), min_length=1)

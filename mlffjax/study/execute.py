@@ -42,9 +42,6 @@ from mlffjax.training.fit import fit
 from mlffjax.training.history import Fitted, Progress, Status
 from mlffjax.training.ingredients import Ingredients
 
-UNTRAINED = frozenset({"zero_shot"})
-"""Strategies whose runs take no epochs; only the estimate of the remaining time asks."""
-
 ShapesByNeed = dict[tuple[float, int], tuple[Shape, ...]]
 
 
@@ -92,7 +89,7 @@ def _meter(plan: Plan, observe: Observe | None) -> Meter:
     frames = len(used_frames(plan))
     for run in plan.runs:
         trained, validated = (len(run.splits[name]) for name in ("train", "validation"))
-        epochs = 1 if run.kind in UNTRAINED else run.training.epochs
+        epochs = run.training.epochs if run.config.strategy.trains else 1
         meter.plan(run.id, epochs * (Meter.TRAINING_COST * trained + validated))
         for section in plan.probes:
             path = getattr(section, "path", None)

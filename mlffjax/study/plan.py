@@ -23,12 +23,6 @@ from mlffjax.study.config import RunConfig, StudyConfig
 from mlffjax.study.records import SCHEMA
 from mlffjax.training.config import TrainingConfig
 
-FROM_NOTHING = frozenset({"scratch"})
-"""Strategies that are given the architecture and not the foundation; all others, the reverse.
-
-A run's fingerprint covers what it is given, so this also decides what makes it outdated.
-"""
-
 Splits = dict[str, tuple[int, ...]]
 
 
@@ -51,7 +45,7 @@ class PlannedRun(NamedTuple):
     @property
     def from_nothing(self) -> bool:
         """Whether it starts from the architecture rather than from the foundation."""
-        return self.kind in FROM_NOTHING
+        return self.config.strategy.starts_from == "model"
 
 
 class Plan(NamedTuple):
@@ -132,7 +126,7 @@ def _run(
         SCHEMA,
         {"kind": kind} | configuration.dump(entry.strategy),
         training,
-        starts[kind in FROM_NOTHING],
+        starts[entry.strategy.starts_from == "model"],
         seed,
         dataset.digest,
         # The test frames decide nothing about a run; records of probes cover them.
@@ -183,7 +177,7 @@ def _read_paths(config: StudyConfig, base: FilePath) -> tuple[dict[str, Path], t
 def _check_starts(config: StudyConfig) -> None:
     for run in config.runs:
         kind = configuration.kind_of(run.strategy)
-        section = "model" if kind in FROM_NOTHING else "foundation"
+        section = run.strategy.starts_from
         if getattr(config, section) is None:
             raise ConfigError(
                 f"run {run.name!r}: strategy {kind} starts from the section {section!r}, which is "
@@ -194,7 +188,7 @@ def _check_starts(config: StudyConfig) -> None:
 def _foundation(
     config: StudyConfig, base: FilePath, dataset: Dataset, paths: Mapping[str, Path]
 ) -> tuple[Potential, Card] | None:
-    needed = any(configuration.kind_of(run.strategy) not in FROM_NOTHING for run in config.runs)
+    needed = any(run.strategy.starts_from == "foundation" for run in config.runs)
     if config.foundation is None or not needed:
         return None
     potential, card = store.load(configuration.resolve_path(config.foundation, base))

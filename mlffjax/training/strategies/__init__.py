@@ -2,7 +2,7 @@
 
 A strategy module has
 
-    ``Config``      frozen choices of the strategy, with its ``kind``;
+    ``Config``      a ``Section``: frozen choices, with its ``kind`` and what it starts from;
     ``example()``   a ``Config`` that works on any data, for tests and documentation;
     ``build(config, ingredients, *, key) -> Recipe``
 

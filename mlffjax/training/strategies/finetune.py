@@ -4,13 +4,13 @@ from typing import Literal
 
 import pydantic
 
-from mlffjax import config as configuration
 from mlffjax.arrays import PRNGKey
 from mlffjax.training.ingredients import Ingredients, referenced_foundation
 from mlffjax.training.recipe import Recipe, all_weights, standard
+from mlffjax.training.strategies._section import Section
 
 
-class Config(configuration.Config):
+class Config(Section):
     """Choices of ``finetune``."""
 
     kind: Literal["finetune"] = "finetune"

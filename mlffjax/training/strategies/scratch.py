@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from mlffjax import config as configuration
 from mlffjax.arrays import PRNGKey
 from mlffjax.potential.base import Potential
 from mlffjax.training.ingredients import Ingredients, require_architecture
@@ -13,11 +12,13 @@ from mlffjax.training.reference_energies import (
     scale_and_shift,
     with_constants,
 )
+from mlffjax.training.strategies._section import Section
 
 
-class Config(configuration.Config):
+class Config(Section):
     """Choices of ``scratch``."""
 
+    starts_from = "model"
     kind: Literal["scratch"] = "scratch"
     reference_energies: Literal["isolated", "least_squares"] = "isolated"
 

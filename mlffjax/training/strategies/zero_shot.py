@@ -4,16 +4,17 @@ from typing import Literal
 
 from jax.tree_util import Partial
 
-from mlffjax import config as configuration
 from mlffjax.arrays import PRNGKey, PyTree
 from mlffjax.potential.base import Potential
 from mlffjax.training.ingredients import Ingredients, referenced_foundation
 from mlffjax.training.recipe import Recipe, standard
+from mlffjax.training.strategies._section import Section
 
 
-class Config(configuration.Config):
+class Config(Section):
     """Choices of ``zero_shot``."""
 
+    trains = False
     kind: Literal["zero_shot"] = "zero_shot"
     reference_energies: Literal["keep", "isolated", "reestimated"] = "reestimated"
 
