@@ -14,21 +14,29 @@ class MaceConfig(Config):
     The defaults describe the "medium" architecture of MACE-MP-0 (arXiv:2401.00096).
     """
 
-    r_max: float = pydantic.Field(6.0, gt=0, description="cutoff radius, Å")
-    num_bessel: int = pydantic.Field(10, ge=1, description="number of Bessel radial functions")
-    num_polynomial_cutoff: int = pydantic.Field(5, ge=2, description="power p of the envelope")
-    max_ell: int = pydantic.Field(3, ge=0, le=6, description="degree of the spherical harmonics")
+    r_max: float = pydantic.Field(default=6.0, gt=0, description="cutoff radius, Å")
+    num_bessel: int = pydantic.Field(
+        default=10, ge=1, description="number of Bessel radial functions"
+    )
+    num_polynomial_cutoff: int = pydantic.Field(
+        default=5, ge=2, description="power p of the envelope"
+    )
+    max_ell: int = pydantic.Field(
+        default=3, ge=0, le=6, description="degree of the spherical harmonics"
+    )
     correlation: int = pydantic.Field(
         3, ge=1, le=3, description="correlation order, body order - 1"
     )
-    num_interactions: int = pydantic.Field(2, ge=1, description="message-passing layers")
-    hidden_irreps: str = pydantic.Field("128x0e + 128x1o", description="node features")
-    mlp_irreps: str = pydantic.Field("16x0e", description="hidden layer of the last readout")
+    num_interactions: int = pydantic.Field(default=2, ge=1, description="message-passing layers")
+    hidden_irreps: str = pydantic.Field(default="128x0e + 128x1o", description="node features")
+    mlp_irreps: str = pydantic.Field(
+        default="16x0e", description="hidden layer of the last readout"
+    )
     radial_mlp: tuple[int, ...] = pydantic.Field(
         (64, 64, 64), description="widths of the radial MLP"
     )
     activation_scale: float = pydantic.Field(
-        1.6791767923989418,
+        default=1.6791767923989418,
         description="second-moment normalisation of silu; the value that e3nn's sampling gives "
         "and mace-torch checkpoints carry, not the integral 1.67653",
     )
