@@ -25,7 +25,7 @@ class MaceConfig(Config):
         default=3, ge=0, le=6, description="degree of the spherical harmonics"
     )
     correlation: int = pydantic.Field(
-        3, ge=1, le=3, description="correlation order, body order - 1"
+        default=3, ge=1, le=3, description="correlation order, body order - 1"
     )
     num_interactions: int = pydantic.Field(default=2, ge=1, description="message-passing layers")
     hidden_irreps: str = pydantic.Field(default="128x0e + 128x1o", description="node features")
