@@ -33,6 +33,29 @@ def gather_senders(
     return _exchange.bind(nodes, neighbors, reverse, mask, collect=False)
 
 
+@jax.custom_jvp
+def gather_senders_tilted(
+    nodes: Float[Array, "atoms *rest"],
+    neighbors: Int[Array, "atoms slots"],
+    reverse: Int[Array, "atoms slots"],
+    mask: Bool[Array, "atoms slots"],
+    tilt: Float[Array, "atoms slots"],
+) -> Float[Array, "atoms slots *rest"]:
+    """``gather_senders`` whose derivative along each edge is multiplied by ``exp(tilt)``.
+
+    Derivatives by ``tilt`` itself are those of the derivative only. With ``tilt = k . r_ij`` the
+    factors multiply along every path of messages to ``exp(k . (r_j - r_i))``, true distances.
+    """
+    return gather_senders(nodes, neighbors, reverse, mask)
+
+
+@gather_senders_tilted.defjvp
+def _tilted_jvp(primals, tangents):
+    nodes, *lists, tilt = primals
+    factor = jnp.exp(tilt).reshape(tilt.shape + (1,) * (nodes.ndim - 1))
+    return gather_senders(nodes, *lists), factor * gather_senders(tangents[0], *lists)
+
+
 def collect_senders(
     edges: Float[Array, "atoms slots *rest"],
     neighbors: Int[Array, "atoms slots"],

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from mlffjax.arrays import Array, Bool, Float, Int
-from mlffjax.graphs.exchange import gather_senders
+from mlffjax.graphs.exchange import gather_senders, gather_senders_tilted
 
 
 class Graph(NamedTuple):
@@ -25,6 +25,23 @@ class Graph(NamedTuple):
     atom_graph: Int[Array, "atoms"]  # which structure an atom belongs to
     atom_mask: Bool[Array, "atoms"]
     graph_mask: Bool[Array, "graphs"]
+    tilt: Float[Array, "atoms slots"] | None = None
+    """Weighs every derivative that passes along an edge by ``exp(tilt)``; values are unaffected.
+    Heat fluxes need it; None otherwise."""
+
+
+def from_senders(
+    graph: Graph, nodes: Float[Array, "atoms *rest"]
+) -> Float[Array, "atoms slots *rest"]:
+    """Rows of the senders, one per edge; zero for padded edges.
+
+    The one way by which anything passes from an atom to its neighbours: a model that goes around
+    it has wrong heat fluxes.
+    """
+    lists = graph.neighbors, graph.reverse, graph.edge_mask
+    if graph.tilt is None:
+        return gather_senders(nodes, *lists)
+    return gather_senders_tilted(nodes, *lists, graph.tilt)
 
 
 def edge_vectors(graph: Graph, outside: float) -> Float[Array, "atoms slots 3"]:
@@ -35,7 +52,7 @@ def edge_vectors(graph: Graph, outside: float) -> Float[Array, "atoms slots 3"]:
         outside: a length beyond the cutoff, Å, so that an envelope silences padded edges and no
             derivative ever meets a zero vector.
     """
-    senders = gather_senders(graph.positions, graph.neighbors, graph.reverse, graph.edge_mask)
+    senders = from_senders(graph, graph.positions)
     cell = graph.cell[graph.atom_graph]
     # A sum of three products, not a matmul: XLA fuses it, and batches of 3x3 matmuls are slow.
     image = sum(graph.shifts[:, :, k, None] * cell[:, None, k] for k in range(3))

@@ -94,6 +94,47 @@ def is_valid(near: SkinList, system: System) -> bool:
     return bool((near.cutoff + near.skin) * shrinkage - approach >= near.cutoff)
 
 
+class Anchor(NamedTuple):
+    """What the device needs to tell whether a list still holds."""
+
+    positions: Float[Array, "atoms 3"]  # Å, as when the list was made; padded atoms included
+    cell: Float[Array, "3 3"]  # Å, as when the list was made
+    dual: Float[Array, "3 3"]  # cell vectors @ dual = identity; zero where not periodic
+
+
+def anchor(near: SkinList) -> Anchor:
+    """The state a list was made at; NumPy leaves in float64."""
+    atoms = near.graph.species.shape[0]
+    positions = np.zeros((atoms, 3))
+    positions[: len(near.system.positions)] = near.system.positions
+    dual = np.zeros((3, 3))
+    dual[:, near.system.pbc] = near.dual
+    return Anchor(positions, np.array(near.system.cell, float), dual)
+
+
+def slack(
+    made: Anchor,
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array, "3 3"],
+    cutoff: float,
+    skin: float,
+) -> Float[Array, ""]:
+    """How much closer, Å, atoms may still come before an edge inside the cutoff may be missing.
+
+    Negative: make a new list. Pure and compilable, for one structure; the bound of ``is_valid``,
+    with the Frobenius norm in place of the singular value, so never more generous. Padded atoms
+    must not move, and a common translation of all atoms counts as motion.
+    """
+    change = made.dual @ (cell - made.cell)
+    moved = positions - made.positions - made.positions @ change
+    lengths = jnp.sqrt((moved**2).sum(axis=-1))
+    first = jnp.argmax(lengths)
+    others = jnp.where(jnp.arange(lengths.shape[0]) == first, 0.0, lengths)
+    approach = lengths[first] + others.max()
+    shrinkage = 1.0 - jnp.sqrt((change**2).sum())
+    return (cutoff + skin) * shrinkage - approach - cutoff
+
+
 def crowding(near: SkinList, radius: float) -> int:
     """Largest number of neighbours within a radius of at most ``cutoff + skin``, as listed."""
     graph, (positions, _, cell, _) = near.graph, near.system

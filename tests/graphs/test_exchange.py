@@ -6,7 +6,7 @@ from ase.build import bulk
 
 from mlffjax import trees
 from mlffjax.graphs.batching import Shape, build
-from mlffjax.graphs.exchange import collect_senders, gather_senders
+from mlffjax.graphs.exchange import collect_senders, gather_senders, gather_senders_tilted
 from mlffjax.structures.system import from_ase
 
 
@@ -64,3 +64,24 @@ def test_vmap_over_values_and_over_graphs(graph, collect):
     mapped = jax.vmap(lambda v, g: move(v, *lists(g)))(values, many)
     np.testing.assert_array_equal(shared, one_by_one)
     np.testing.assert_array_equal(mapped, one_by_one)
+
+
+def test_a_tilt_weighs_derivatives_and_leaves_values(graph):
+    rng = np.random.default_rng(4)
+    x, v = jnp.asarray(rng.normal(size=(2, 4, 3)))
+    direction = jnp.asarray(rng.normal(size=(4, 32)))
+    weights = rng.normal(size=(4, 32, 3))
+
+    def total(x, k):
+        return (jnp.sin(gather_senders_tilted(x, *lists(graph), k * direction)) * weights).sum()
+
+    def slope(k):
+        return jax.jvp(lambda x: total(x, k), (x,), (v,))[1]
+
+    rows = jnp.where(graph.edge_mask[..., None], x[graph.neighbors], 0)
+    along = jnp.cos(rows) * weights * jnp.where(graph.edge_mask[..., None], v[graph.neighbors], 0)
+    np.testing.assert_array_equal(
+        gather_senders_tilted(x, *lists(graph), direction), gather_senders(x, *lists(graph))
+    )
+    np.testing.assert_allclose(slope(0.3), (along.sum(-1) * np.exp(0.3 * direction)).sum())
+    np.testing.assert_allclose(jax.grad(slope)(0.0), (along.sum(-1) * direction).sum(), atol=1e-12)

@@ -124,3 +124,24 @@ def test_impossible_structures_are_named():
     with pytest.raises(InputError, match="lie in one plane"):
         skin.make(system._replace(cell=flat), CUTOFF, 0.5)
     skin.make(system._replace(cell=flat, pbc=np.array([True, True, False])), CUTOFF, 0.5)
+
+
+@pytest.mark.parametrize("pbc", [True, [True, True, False], False])
+def test_the_slack_on_the_device_is_never_more_generous_than_the_host(rng, pbc):
+    system = crystal(pbc)
+    near = skin.make(system, CUTOFF, 0.8, atoms=6)
+    slack = jax.jit(skin.slack, static_argnums=(3, 4))
+    padding = np.zeros((2, 3))
+    said_valid = 0
+    for trial in range(60):
+        moved = deformed(system, rng, 0.15 * trial / 60)
+        positions = np.concatenate([moved.positions, padding])
+        left = slack(skin.anchor(near), positions, moved.cell, CUTOFF, 0.8)
+        said_valid += left >= 0
+        assert left < 0 or skin.is_valid(near, moved)
+    assert 10 < said_valid < 60
+    at_rest = np.concatenate([system.positions, padding])
+    # Rounding of a few additions of numbers of order 5.
+    np.testing.assert_allclose(
+        slack(skin.anchor(near), at_rest, system.cell, CUTOFF, 0.8), 0.8, atol=1e-13
+    )

@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mlffjax.arrays import Array, Float, Int
-from mlffjax.graphs.exchange import gather_senders
-from mlffjax.graphs.graph import Graph
+from mlffjax.graphs.graph import Graph, from_senders
 from mlffjax.potential.mace.irreps import Path, coupling_coefficients
 from mlffjax.potential.mace.plan import FEW_ELEMENTS, LayerPlan
 from mlffjax.potential.mace.radial import RadialMlp, hidden_features
@@ -98,9 +97,7 @@ def message(
 ) -> Float[Array, "atoms target channels"]:
     """Any interaction; ``block`` atoms at a time, recomputed in the backward pass."""
     up = [features[:, rows] @ w for rows, w in zip(plan.sender.slices, folded.up, strict=True)]
-    senders = gather_senders(
-        jnp.concatenate(up, axis=1), graph.neighbors, graph.reverse, graph.edge_mask
-    )
+    senders = from_senders(graph, jnp.concatenate(up, axis=1))
     hidden = hidden_features(radial, folded.radial, plan.config.activation_scale)
 
     def couple(rows: tuple[Array, ...]) -> Array:
