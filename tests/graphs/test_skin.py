@@ -134,12 +134,12 @@ def test_the_slack_on_the_device_is_never_more_generous_than_the_host(rng, pbc):
     padding = np.zeros((2, 3))
     said_valid = 0
     for trial in range(60):
-        moved = deformed(system, rng, 0.15 * trial / 60)
+        moved = deformed(system, rng, 0.5 * trial / 60)
         positions = np.concatenate([moved.positions, padding])
         left = slack(skin.anchor(near), positions, moved.cell, CUTOFF, 0.8)
         said_valid += left >= 0
         assert left < 0 or skin.is_valid(near, moved)
-    assert 10 < said_valid < 60
+    assert 5 < said_valid < 60
     at_rest = np.concatenate([system.positions, padding])
     # Rounding of a few additions of numbers of order 5.
     np.testing.assert_allclose(
