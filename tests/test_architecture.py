@@ -34,15 +34,18 @@ NUMERICS = {"arrays.py", "health.py", "trees.py", "graphs", "potential", "traini
     "study",
 }
 ALLOWED = {
-    "jax": NUMERICS | {"cli/study.py"},  # a program chooses its precision
+    "jax": NUMERICS | {"cli"},  # a program chooses its precision
     "flax": {"potential", "training"},
     "e3nn_jax": {"potential"},
     "optax": {"training"},
     "jax_md": {"dynamics"},
     "ase": {"structures", "graphs", "potential", "active"},
-    "matscipy": {"structures", "graphs"},
+    "matscipy": {"structures", "graphs", "analysis"},
     "sklearn": {"structures", "analysis", "representation", "active"},
-    "safetensors": {"potential"},
+    "safetensors": {"potential", "dynamics"},
+    "h5py": {"dynamics"},
+    "dftd3": {"potential"},
+    "mace_jax": {"potential"},
     "yaml": {"config.py"},
     "matplotlib": {"report"},
     "plotly": {"report"},
@@ -51,6 +54,7 @@ ALLOWED = {
     "rich": {"cli"},
     "torch": {"potential/convert"},
     "mace": {"potential/convert"},
+    "e3nn": {"potential/convert"},
     "sevenn": set(),
 }
 # These run on the host only, so that reading data, reporting and asking for help stay quick.

@@ -32,7 +32,7 @@ class EnergyModel(Protocol):
 
     @property
     def supports(self) -> frozenset[str]:
-        """Subset of {"atomic_energies", "hessian", "features"}."""
+        """Subset of {"atomic_energies", "hessian", "features", "heat_flux"}."""
         ...
 
     @property

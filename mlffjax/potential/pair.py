@@ -16,7 +16,7 @@ class LennardJonesModel:
 
     elements: tuple[int, ...]
     cutoff: float
-    supports = frozenset({"atomic_energies", "hessian"})
+    supports = frozenset({"atomic_energies", "hessian", "heat_flux"})
 
     @property
     def reach(self) -> float:

@@ -3,7 +3,7 @@
 safetensors holds raw arrays only, so loading a file from anywhere runs no code. Tensors are named
 by their place in the parameter tree, joined by ``/``, and keep their dtype. The card says how to
 rebuild the model; its checksum ties the two files together. The card is written last, so a
-directory with a card is complete.
+directory with a card is complete. ``FORMAT.md`` beside this file describes both for other programs.
 """
 
 import hashlib
@@ -43,7 +43,12 @@ def save(directory: str | Path, potential: Potential, card: Card) -> Card:
     directory.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.asarray(leaf) for name, leaf in trees.names(potential.params).items()}
     data = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()})
-    card = card.model_copy(update={"checksum": hashlib.sha256(data).hexdigest()})
+    found = {
+        "format_version": FORMAT_VERSION,
+        "reference_energies": _reference_energies(potential),
+        "checksum": hashlib.sha256(data).hexdigest(),
+    }
+    card = card.model_copy(update=found)
     (directory / CARD).unlink(missing_ok=True)  # never a card beside weights it does not describe
     write_bytes(directory / WEIGHTS, data)
     write_bytes(directory / CARD, card.model_dump_json(indent=1).encode())
@@ -74,7 +79,13 @@ def load(source: str | Path) -> tuple[Potential, Card]:
         raise InputError(f"{directory / WEIGHTS} is no safetensors file: {error}") from error
     params = trees.from_names(arrays)
     _check_arrays(params, model, directory)
-    return Potential(params=params, model=model), card
+    potential = Potential(params=params, model=model)
+    if card.reference_energies not in ({}, _reference_energies(potential)):
+        raise InputError(
+            f"{directory / CARD} states other reference energies than {WEIGHTS} holds: it was "
+            "edited; copy both files again"
+        )
+    return potential, card
 
 
 def load_card(directory: Path) -> Card:
@@ -99,6 +110,12 @@ def model_of(card: Card) -> EnergyModel:
     source = resolve("potential.sources", str(settings.pop("kind", "")))
     settings = validate(settings, source.Config, where=f"model of the card {card.name!r}")
     return source.energy_model(settings, card.numbers)
+
+
+def _reference_energies(potential: Potential) -> dict[str, float]:
+    """E0 of each element by symbol, eV."""
+    values = np.asarray(potential.model.reference_energies(potential.params), np.float64)
+    return dict(zip(symbols(potential.elements), values.tolist(), strict=True))
 
 
 def _check_arrays(params: PyTree, model: EnergyModel, directory: Path) -> None:

@@ -4,7 +4,8 @@ import pytest
 from references import torch_archives, torch_checkpoint
 
 from mlffjax.cli import main
-from mlffjax.potential import store
+from mlffjax.potential import releases, store
+from mlffjax.potential.convert import importer
 
 
 @pytest.fixture
@@ -64,3 +65,69 @@ def test_nothing_is_overwritten(tmp_path, stored, capsys):
     assert code == main.REFUSED
     assert "already holds a potential" in err
     assert (tmp_path / "out" / store.CARD).read_bytes() == before
+
+
+@pytest.fixture
+def published(tmp_path, stored, monkeypatch):
+    """Two names whose file is in the cache already; nothing is asked of a network."""
+    monkeypatch.setenv("MLFFJAX_CACHE", str(tmp_path / "cache"))
+    address = "http://127.0.0.1:9/tiny.model"  # nobody listens there
+    labels = releases.Labels("Psi4, SPICE", "wB97M-D3(BJ)", "D3(BJ)")
+    for name, licence in (("free-0", "MIT"), ("bound-0", releases.ASL)):
+        monkeypatch.setitem(releases.RELEASES, name, releases.Release(address, licence, labels))
+    releases.cache_folder().mkdir(parents=True)
+    stored.rename(releases.cache_folder() / "tiny.model")
+    return releases.cache_folder()
+
+
+def test_a_published_model_is_known_by_name(tmp_path, published, capsys):
+    code, out, _ = run(capsys, "free-0", tmp_path / "out")
+    assert code == main.OK
+    assert "free-0 from http://127.0.0.1:9/tiny.model, MIT licence" in out
+    assert "warning" not in out
+    card = store.load_card(tmp_path / "out")
+    assert (card.name, card.functional, card.dispersion) == ("free-0", "wB97M-D3(BJ)", "D3(BJ)")
+    assert card.provenance["release"]["licence"] == "MIT"
+    assert card.provenance["source"]["sha256"] in (published / "tiny.model.sha256").read_text()
+
+
+def test_a_directory_does_not_hide_a_name(tmp_path, published, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "free-0").mkdir()
+    assert run(capsys, "free-0", "free-0")[0] == main.OK
+    assert store.load_card(tmp_path / "free-0").name == "free-0"
+
+
+def test_what_the_user_says_of_a_published_model_counts(tmp_path, published, capsys):
+    options = ["--dispersion", "none", "--functional", "PBE", "--name", "mine"]
+    assert run(capsys, "free-0", tmp_path / "out", *options)[0] == main.OK
+    card = store.load_card(tmp_path / "out")
+    assert (card.name, card.reference, card.functional) == ("mine", "Psi4, SPICE", "PBE")
+    assert card.dispersion is None
+
+
+def test_terms_names_and_connections_are_refused_in_one_message(tmp_path, published, capsys):
+    code, _, err = run(capsys, "bound-0", tmp_path / "out")
+    assert (code, "--accept-licence" in err) == (main.REFUSED, True)
+    assert run(capsys, "bound-0", tmp_path / "bound", "--accept-licence")[0] == main.OK
+    code, _, err = run(capsys, "fre-0", tmp_path / "out")
+    assert (code, "did you mean 'free-0'" in err) == (main.REFUSED, True)
+    (published / "tiny.model").unlink()
+    code, _, err = run(capsys, "free-0", tmp_path / "out")
+    assert code == main.REFUSED
+    assert "http://127.0.0.1:9/tiny.model" in err
+    assert f"put it at {published / 'tiny.model'}" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_heads_are_chosen_or_all_written(tmp_path, stored, capsys, monkeypatch):
+    assert run(capsys, stored, tmp_path / "one", "--head", "Default")[0] == main.OK
+    code, _, err = run(capsys, stored, tmp_path / "other", "--head", "pbe")
+    assert (code, "pbe" in err) == (main.REFUSED, True)
+    assert run(capsys, stored, tmp_path / "all", "--head", "all")[0] == main.OK
+    card = store.load_card(tmp_path / "all" / "Default")
+    assert card.name == "tiny-Default"
+    monkeypatch.setattr(importer, "heads", lambda path: ("../up",))
+    code, _, err = run(capsys, stored, tmp_path / "bad", "--head", "all")
+    assert (code, "'../up'" in err) == (main.REFUSED, True)

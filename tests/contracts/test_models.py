@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from mlffjax import trees
 from mlffjax.config import validate
+from mlffjax.errors import MissingExtra
 from mlffjax.graphs.batching import Shape, build
 from mlffjax.potential.base import EnergyModel, Potential
 from mlffjax.potential.card import Card, symbols
@@ -22,7 +23,12 @@ SHAPE = Shape(8, 128, 2)
 
 @pytest.fixture(scope="module", params=kinds("potential.sources"))
 def source(request):
-    return resolve("potential.sources", request.param)
+    found = resolve("potential.sources", request.param)
+    try:
+        found.example()
+    except MissingExtra as missing:
+        pytest.skip(str(missing))
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -75,13 +75,26 @@ def test_arrays_must_fit_the_model(potential, tmp_path):
         load(tmp_path)
 
 
+def test_cards_of_the_first_version_are_read(potential, tmp_path):
+    save(tmp_path, potential, card_of(potential))
+    card = json.loads((tmp_path / "card.json").read_text())
+    del card["units"], card["reference_energies"]
+    (tmp_path / "card.json").write_text(json.dumps({**card, "format_version": 1}))
+    again, old = load(tmp_path)
+    assert old.format_version == 1
+    assert again.model == potential.model
+    assert save(tmp_path / "new", again, old).format_version == 2
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         (lambda card: card.update(format_version=99), CompatibilityError, "update mlffjax"),
         (lambda card: card.update(surprise=1), ValueError, "unknown key 'surprise'"),
         (lambda card: card.update(elements=["Cr", "Xx"]), ValueError, "chemical symbols"),
-        (lambda card: card["model"].update(kind="mase"), ValueError, "did you mean 'mace'"),
+        (lambda card: card.update(units={"length": "Bohr"}), ValueError, "units: expected.*Bohr"),
+        (lambda card: card["reference_energies"].update(Cr=1.0), InputError, "other reference ene"),
+        (lambda card: card["model"].update(kind="maze"), ValueError, "did you mean 'mace'"),
         (lambda card: card["model"].update(kind="../x"), ValueError, "not a kind"),
     ],
 )

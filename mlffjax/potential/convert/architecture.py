@@ -1,91 +1,51 @@
-"""Hyper-parameters of a stored mace-torch model, and refusal by name of what we do not compute.
+"""Hyper-parameters of a stored mace-torch model.
 
-What is supported is the architecture of MACE-MP-0 (arXiv:2401.00096) with any sizes:
-``ScaleShiftMACE`` with residual interactions, Bessel functions under a polynomial envelope, one
-head. A class at a place where ``PARTS`` does not expect it, or a switch that is on and not known
-here, means another function; then reading on would give wrong numbers.
+``parts`` has refused what we do not compute; here the numbers are found, in attributes and in the
+shapes of tensors, and compared where a file has them more than once.
 """
 
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlffjax.errors import CompatibilityError
-from mlffjax.potential.convert.inert_pickle import Global, Inert
+from mlffjax.potential.convert.inert_pickle import Inert
+from mlffjax.potential.convert.parts import (
+    activation_scales,
+    brief,
+    check_parts,
+    check_switches,
+    decode_irreps,
+    encode_irreps,
+    number,
+    part,
+    same,
+)
 from mlffjax.potential.convert.read_torch import Module
 from mlffjax.potential.mace.config import MaceConfig
 from mlffjax.potential.mace.irreps import Irrep, Layout
 from mlffjax.potential.mace.model import MaceModel
+from mlffjax.potential.mace.plan import KINDS
 
-CONTRACTION = "products.#.symmetric_contractions.contractions.#"
-PARTS = {
-    "": "ScaleShiftMACE",
-    "node_embedding": "LinearNodeEmbeddingBlock",
-    "node_embedding.linear": "Linear",
-    "radial_embedding": "RadialEmbeddingBlock",
-    "radial_embedding.bessel_fn": "BesselBasis",
-    "radial_embedding.cutoff_fn": "PolynomialCutoff",
-    "spherical_harmonics": "SphericalHarmonics",
-    "atomic_energies_fn": "AtomicEnergiesBlock",
-    "scale_shift": "ScaleShiftBlock",
-    "interactions": "ModuleList",
-    "interactions.#": "RealAgnosticResidualInteractionBlock",
-    "interactions.#.linear_up": "Linear",
-    "interactions.#.linear": "Linear",
-    "interactions.#.conv_tp": "TensorProduct",
-    "interactions.#.conv_tp_weights": "FullyConnectedNet",
-    "interactions.#.conv_tp_weights.layer#": "_Layer",
-    "interactions.#.conv_tp_weights.layer#.act": "normalize2mom",
-    "interactions.#.skip_tp": "FullyConnectedTensorProduct",
-    "interactions.#.reshape": "reshape_irreps",
-    "products": "ModuleList",
-    "products.#": "EquivariantProductBasisBlock",
-    "products.#.linear": "Linear",
-    "products.#.symmetric_contractions": "SymmetricContraction",
-    "products.#.symmetric_contractions.contractions": "ModuleList",
-    CONTRACTION: "Contraction",
-    f"{CONTRACTION}.weights": "ParameterList",
-    f"{CONTRACTION}.graph_opt_main": "reduce_graph_module",
-    f"{CONTRACTION}.contractions_weighting": "ModuleList",
-    f"{CONTRACTION}.contractions_weighting.#": "reduce_graph_module",
-    f"{CONTRACTION}.contractions_features": "ModuleList",
-    f"{CONTRACTION}.contractions_features.#": "reduce_graph_module",
-    "readouts": "ModuleList",
-    "readouts.#": "LinearReadoutBlock NonLinearReadoutBlock",
-    "readouts.#.linear": "Linear",
-    "readouts.#.linear_#": "Linear",
-    "readouts.#.non_linearity": "Activation",
-    "readouts.#.non_linearity.acts": "ModuleList",
-    "readouts.#.non_linearity.acts.#": "normalize2mom",
+RADIAL = {
+    "BesselBasis": ("bessel", "bessel_weights"),
+    "GaussianBasis": ("gaussian", "gaussian_weights"),
+    "ChebychevBasis": ("chebyshev", "n"),
 }
-"""Class names by place; # stands for a number."""
-KNOWN_SWITCHES = {
-    "training", "internal_weights", "shared_weights", "apply_cutoff", "use_sc", "use_reduced_cg",
-}  # fmt: skip
-"""Attributes of mace's own classes that may be True. Which basis ``use_reduced_cg`` led to is seen
-from the stored basis itself."""
+"""Radial functions by class: our name of them, and the tensor that has one number of each."""
 LARGEST_BASIS = 4 * 1024**3
 """Bytes of all coupled products of the highest degree; published models need 0.1 GB."""
-WANTED = {  # attributes that must have this value where they exist; old files lack most of them
-    "apply_cutoff": True,
-    "use_sc": True,
-    "normalize": True,
-    "normalization": "component",
-    "cueq_config": None,
-    "oeq_config": None,
-    "conv_fusion": None,
-    "var_in": 1,
-    "var_out": 1,
-    "num_heads": 1,
-}
 
 
 class Architecture(NamedTuple):
-    """What a stored model computes, without its weights; ``average_neighbors`` divides messages."""
+    """What a stored model computes, without its weights; ``average_neighbors`` divides messages.
+
+    The model is that of one head.
+    """
 
     model: MaceModel
     average_neighbors: float
+    heads: tuple[str, ...]
 
 
 def architecture(root: Module) -> Architecture:
@@ -95,27 +55,26 @@ def architecture(root: Module) -> Architecture:
         CompatibilityError: it has a part, a switch or a size that we do not compute; the message
             names it.
     """
-    _check_parts(root)
-    _check_switches(root)
+    check_parts(root)
+    heads = _heads(root)
+    check_switches(root, len(heads))
     interactions = list(part(root, "interactions").children.values())
     products = list(part(root, "products").children.values())
-    _check_readouts(root, len(interactions), len(products))
     settings = {
+        **_kinds(interactions, products),
         **_radial(root),
-        "radial_mlp": _same("the radial MLPs", [_widths(block) for block in interactions]),
-        "max_ell": _max_ell(root),
-        "correlation": _same("the correlation orders", _correlations(products)),
-        "num_interactions": _same(
+        **_harmonics(root),
+        **_features(interactions),
+        **_readouts(root, len(interactions), len(heads)),
+        **_scales(root),
+        "radial_mlp": same("the radial MLPs", [_widths(block) for block in interactions]),
+        "correlation": same("the correlation orders", _correlations(products)),
+        "num_interactions": same(
             "the numbers of interactions",
             [len(interactions), int(number(root.tensors.get("num_interactions")))],
         ),
-        "hidden_irreps": _text(_hidden(interactions)),
+        "pair_repulsion": _has_repulsion(root),
     }
-    if len(interactions) > 1:
-        hidden_layer = _attribute(root, f"readouts.{len(interactions) - 1}", "hidden_irreps")
-        settings["mlp_irreps"] = _text(decode_irreps(hidden_layer))
-    if scales := _activations(root):
-        settings["activation_scale"] = _same("the scales of the activations", scales)
     try:
         model = MaceModel(_elements(root), MaceConfig(**settings))
     except ValueError as error:  # pydantic's
@@ -123,113 +82,96 @@ def architecture(root: Module) -> Architecture:
     _check_basis_size(model)
     _check_couplings(model, interactions)
     neighbors = [number(block.attributes.get("avg_num_neighbors")) for block in interactions]
-    return Architecture(model, _same("the average numbers of neighbours", neighbors))
+    return Architecture(model, same("the average numbers of neighbours", neighbors), heads)
 
 
-def part(root: Module, path: str) -> Module:
-    """The module of a dotted name.
-
-    Raises:
-        CompatibilityError: there is none.
-    """
-    for name in path.split("."):
-        if name not in root.children:
-            raise CompatibilityError(f"the model has no part {path!r}; it is not supported yet")
-        root = root.children[name]
-    return root
-
-
-def number(value: Any) -> float:
-    """A number that may be stored as such or in a tensor with one entry."""
-    if not isinstance(value, int | float | np.ndarray) or np.size(value) != 1:
-        raise CompatibilityError(f"expected one number in the file, got {str(value)[:80]!r}")
-    return float(np.asarray(value).reshape(()))
-
-
-def decode_irreps(value: Any) -> list[tuple[int, Irrep]]:
-    """Multiplicities and irreps of a stored ``e3nn.o3.Irreps`` or of its text."""
-    try:
-        if isinstance(value, str):
-            found = re.findall(r"(\d+)x(\d+)([eo])", value)
-            return [
-                (int(mul), Irrep(int(degree), 1 if parity == "e" else -1))
-                for mul, degree, parity in found
-            ]
-        pairs = [item.arguments[0] for item in value.arguments[0]]
-        return [(int(mul), Irrep(*map(int, ir.arguments[0]))) for mul, ir in pairs]
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise CompatibilityError(f"irreps of the file cannot be read: {error}") from error
-
-
-def _check_parts(root: Module) -> None:
-    for path, module in root.walk():
-        expected = PARTS.get(re.sub(r"\d+", "#", path), "")
-        if module.kind.name not in expected.split():
-            what = f"{path or 'the model'} is {module.kind}"
-            wanted = " or ".join(expected.split()) or "nothing"
-            raise CompatibilityError(
-                f"{what}, which is not supported yet; supported there is {wanted}"
-            )
-
-
-def _check_switches(root: Module) -> None:
-    for path, module in root.walk():
-        for name, value in module.attributes.items():
-            unknown = value is True and name not in KNOWN_SWITCHES
-            own = module.kind.module.startswith("mace.")
-            if (unknown and own) or (name in WANTED and value != WANTED[name]):
-                raise CompatibilityError(
-                    f"{path or 'the model'} has {name} = {_brief(value)}, which is not supported "
-                    "yet"
-                )
+def _heads(root: Module) -> tuple[str, ...]:
     heads = root.attributes.get("heads") or ["Default"]
-    if len(heads) != 1:
+    if not all(isinstance(head, str) for head in heads) or len(set(heads)) != len(heads):
+        raise CompatibilityError(f"its heads are {brief(heads)}, expected distinct names")
+    return tuple(heads)
+
+
+def _kinds(interactions: list[Module], products: list[Module]) -> dict[str, Any]:
+    """Kinds of interactions, and whether the products tell elements apart."""
+    names = [block.kind.name.removesuffix("InteractionBlock") for block in interactions]
+    if len(products) != len(names):
         raise CompatibilityError(
-            f"the model has {len(heads)} heads ({', '.join(map(str, heads))}); several heads are "
-            "not supported yet: select one with mace-torch's mace_select_head"
+            f"the model has {len(names)} interactions and {len(products)} products, which is not "
+            "supported yet"
         )
-
-
-def _check_readouts(root: Module, interactions: int, products: int) -> None:
-    found = [block.kind.name for block in part(root, "readouts").children.values()]
-    linear, last = ["LinearReadoutBlock"], ["NonLinearReadoutBlock"]
-    expected = linear if interactions == 1 else linear * (interactions - 1) + last
-    if found != expected or products != interactions:
-        raise CompatibilityError(
-            f"the model has {interactions} interactions, {products} products and the readouts "
-            f"{', '.join(found) or 'none'}, which is not supported yet; supported is one of each "
-            "per interaction, the last of several readouts nonlinear"
-        )
-
-
-def _radial(root: Module) -> dict[str, Any]:
-    bessel = part(root, "radial_embedding.bessel_fn").tensors
-    cutoff = part(root, "radial_embedding.cutoff_fn").tensors
-    radii = [number(tensors.get("r_max")) for tensors in (root.tensors, bessel, cutoff)]
-    r_max = _same("the cutoff radii", radii)
-    # Stored with the precision of the model: 1e-6 tells a rounded factor from another one.
-    if not np.isclose(number(bessel.get("prefactor")), (2 / r_max) ** 0.5, rtol=1e-6):
-        raise CompatibilityError("the Bessel functions are not normalised by sqrt(2 / r_max)")
+    others = same("the kinds of interactions behind the first", names[1:] or names)
+    for index, (name, product) in enumerate(zip(names, products, strict=True)):
+        use_sc = product.attributes.get("use_sc", True)
+        if KINDS[name].is_residual and use_sc is not True:
+            raise CompatibilityError(
+                f"products.{index} has use_sc = {brief(use_sc)} behind a residual interaction, "
+                "which is not supported yet"
+            )
+    agnostic = [bool(product.attributes.get("use_agnostic_product")) for product in products]
     return {
-        "r_max": r_max,
-        "num_bessel": np.size(bessel.get("bessel_weights", ())),
-        "num_polynomial_cutoff": int(number(cutoff.get("p"))),
+        "interaction": others,
+        "interaction_first": None if names[0] == others else names[0],
+        "use_agnostic_product": same("the agnostic products", agnostic),
     }
 
 
-def _max_ell(root: Module) -> int:
-    irreps = decode_irreps(_attribute(root, "spherical_harmonics", "irreps_out"))
-    if irreps != [(1, ir) for ir in Layout.harmonics(len(irreps) - 1)]:
+def _radial(root: Module) -> dict[str, Any]:
+    block = part(root, "radial_embedding")
+    functions, cutoff = part(block, "bessel_fn"), part(block, "cutoff_fn").tensors
+    name, numbers = RADIAL[functions.kind.name]
+    count = np.size(functions.tensors.get(numbers, ()))
+    radii = [number(tensors.get("r_max")) for tensors in (root.tensors, cutoff)]
+    stored = functions.tensors.get("r_max", functions.attributes.get("r_max"))
+    r_max = same("the cutoff radii", radii + ([] if stored is None else [number(stored)]))
+    # Stored with the precision of the model: 1e-6 tells a rounded factor from another one.
+    if name == "bessel" and not np.isclose(
+        number(functions.tensors.get("prefactor")), (2 / r_max) ** 0.5, rtol=1e-6
+    ):
+        raise CompatibilityError("the Bessel functions are not normalised by sqrt(2 / r_max)")
+    if name == "gaussian" and not np.isclose(
+        number(functions.attributes.get("coeff")), -0.5 * ((count - 1) / r_max) ** 2, rtol=1e-6
+    ):
+        raise CompatibilityError("the Gaussians are not as wide as their centres are apart")
+    transform = block.children.get("distance_transform")
+    return {
+        "r_max": r_max,
+        "radial_type": name,
+        "num_bessel": count,
+        "num_polynomial_cutoff": int(number(cutoff.get("p"))),
+        "distance_transform": transform and transform.kind.name.removesuffix("Transform"),
+        "apply_cutoff": bool(block.attributes.get("apply_cutoff", True)),
+    }
+
+
+def _has_repulsion(root: Module) -> bool:
+    """mace-torch asks for the attribute, so a part without it would have no effect."""
+    asked, present = "pair_repulsion" in root.attributes, "pair_repulsion_fn" in root.children
+    if asked != present:
         raise CompatibilityError(
-            f"its spherical harmonics are {_text(irreps)}, which are not supported yet; supported "
-            "are all degrees up to the highest, with their natural parity"
+            f"the model has {'no ' * (not present)}pair_repulsion_fn but "
+            f"{'no ' * (not asked)}pair_repulsion, which is not supported yet"
         )
-    return len(irreps) - 1
+    return present
+
+
+def _harmonics(root: Module) -> dict[str, Any]:
+    irreps = decode_irreps(part(root, "spherical_harmonics").attributes.get("irreps_out"))
+    for even in (False, True):
+        if irreps == [(1, ir) for ir in Layout.harmonics(len(irreps) - 1, even=even)]:
+            return {"max_ell": len(irreps) - 1, "use_so3": even and len(irreps) > 1}
+    raise CompatibilityError(
+        f"its spherical harmonics are {encode_irreps(irreps)}, which are not supported yet; "
+        "supported are all degrees up to the highest, with their natural parity or all even"
+    )
 
 
 def _widths(interaction: Module) -> tuple[int, ...]:
     """Hidden widths of the radial MLP; every layer but the last must have an activation."""
-    layers = part(interaction, "conv_tp_weights").children
+    network = part(interaction, "conv_tp_weights")
+    if network.kind.name == "RadialMLP":
+        return _normalised_widths(part(network, "net"))
+    layers = network.children
     names = [f"layer{k}" for k in range(len(layers))]
     active = [bool(layer.children) for layer in layers.values()]
     if list(layers) != names or active != [True] * (len(layers) - 1) + [False]:
@@ -238,20 +180,16 @@ def _widths(interaction: Module) -> tuple[int, ...]:
     return tuple(shape[1] for shape in shapes[:-1])
 
 
-def _activations(root: Module) -> list[float]:
-    scales = []
-    for path, module in root.walk():
-        if module.kind.name == "normalize2mom":
-            function = module.attributes.get("f")
-            if not isinstance(function, Global) or function.name != "silu":
-                raise CompatibilityError(
-                    f"{path} applies {_brief(function)}, which is not supported yet; supported is "
-                    "silu"
-                )
-            scales.append(number(module.attributes.get("cst")))
-        elif module.kind.name == "Activation" and len(part(module, "acts").children) != 1:
-            raise CompatibilityError(f"{path} has several activations, which is not supported yet")
-    return scales
+def _normalised_widths(sequence: Module) -> tuple[int, ...]:
+    found = [layer.kind.name for layer in sequence.children.values()]
+    if found[-1:] != ["Linear"] or found[:-1] != ["Linear", "LayerNorm", "SiLU"] * (
+        len(found) // 3
+    ):
+        raise CompatibilityError(
+            f"a radial MLP of {', '.join(found) or 'nothing'} is not supported yet"
+        )
+    linear = list(sequence.children.values())[:-1:3]
+    return tuple(layer.tensors["weight"].shape[0] for layer in linear)
 
 
 def _correlations(products: list[Module]) -> list[int]:
@@ -263,24 +201,63 @@ def _correlations(products: list[Module]) -> list[int]:
     ]
 
 
-def _hidden(interactions: list[Module]) -> list[tuple[int, Irrep]]:
+def _features(interactions: list[Module]) -> dict[str, Any]:
     """Irreps of the node features; the last of several interactions must keep scalars only."""
     layers = [decode_irreps(block.attributes.get("hidden_irreps")) for block in interactions]
     expected = [layers[0]] * (len(layers) - 1) + [layers[0][:1]]
     if layers != expected or not layers[0] or layers[0][0][1] != Irrep(0, 1):
         raise CompatibilityError(
-            f"its layers give {'; '.join(map(_text, layers))}, which is not supported yet; "
-            "supported is the same in all but the last, which keeps the scalars, listed first"
+            f"its layers give {'; '.join(map(encode_irreps, layers))}, which is not supported "
+            "yet; supported is the same in all but the last, which keeps the scalars, listed first"
         )
+    sent = []
     for index, block in enumerate(interactions):
+        own = encode_irreps(layers[0] if index else layers[0][:1])
         edge = block.attributes.get("edge_irreps")
-        sender = layers[0] if index else layers[0][:1]
-        if edge is not None and decode_irreps(edge) != sender:
-            raise CompatibilityError(
-                f"interactions.{index} has edge_irreps {_text(decode_irreps(edge))}, which are not "
-                f"supported yet; supported are those of the node features, {_text(sender)}"
-            )
-    return layers[0]
+        text = own if edge is None else encode_irreps(decode_irreps(edge))
+        sent.append(None if text == own else text)
+    return {
+        "hidden_irreps": encode_irreps(layers[0]),
+        "edge_irreps_first": sent[0],
+        "edge_irreps": same("the edge irreps", sent[1:] or [None]),
+    }
+
+
+def _readouts(root: Module, interactions: int, heads: int) -> dict[str, Any]:
+    blocks = list(part(root, "readouts").children.values())
+    found = [block.kind.name for block in blocks]
+    linear, last = ["LinearReadoutBlock"], found[-1:]
+    if interactions == 1 and found == linear:
+        return {}
+    nonlinear = last in (["NonLinearReadoutBlock"], ["NonLinearBiasReadoutBlock"])
+    only = root.attributes.get("use_last_readout_only") is True and found == last
+    if not nonlinear or not (only or found == linear * (interactions - 1) + last):
+        raise CompatibilityError(
+            f"the model has {interactions} interactions and the readouts "
+            f"{', '.join(found) or 'none'}, which is not supported yet; supported is one per "
+            "interaction, or one for the last of several, which must be nonlinear"
+        )
+    irreps = decode_irreps(blocks[-1].attributes.get("hidden_irreps"))
+    if len(irreps) != 1 or irreps[0][0] % heads:
+        raise CompatibilityError(
+            f"the last readout has hidden irreps {encode_irreps(irreps)} for {heads} heads, which "
+            "is not supported yet"
+        )
+    return {
+        "mlp_irreps": encode_irreps([(irreps[0][0] // heads, irreps[0][1])]),
+        "use_last_readout_only": only,
+        "readout": last[0].removesuffix("ReadoutBlock"),
+    }
+
+
+def _scales(root: Module) -> dict[str, float]:
+    found = activation_scales(root)
+    names = {"silu": "activation_scale", "sigmoid": "sigmoid_scale"}
+    return {
+        names[function]: same("the scales of the activations", values)
+        for function, values in found.items()
+        if values
+    }
 
 
 def _check_basis_size(model: MaceModel) -> None:
@@ -299,8 +276,9 @@ def _check_couplings(model: MaceModel, interactions: list[Module]) -> None:
     for plan, block in zip(model.plans, interactions, strict=True):
         stored = part(block, "conv_tp").attributes.get("instructions")
         found = [item.arguments for item in stored or () if isinstance(item, Inert)]
-        expected = [(path.sender, path.edge, k, "uvu", True) for k, path in enumerate(plan.paths)]
-        norms = [plan.target.irreps[path.target].dim ** 0.5 for path in plan.paths]
+        paths = plan.stored_paths
+        expected = [(path.sender, path.edge, k, "uvu", True) for k, path in enumerate(paths)]
+        norms = [plan.target.irreps[path.target].dim ** 0.5 for path in paths]
         if [arguments[:5] for arguments in found] != expected or not np.allclose(
             [number(arguments[5]) for arguments in found], norms, rtol=1e-6
         ):
@@ -313,27 +291,5 @@ def _check_couplings(model: MaceModel, interactions: list[Module]) -> None:
 def _elements(root: Module) -> tuple[int, ...]:
     numbers = np.asarray(root.tensors.get("atomic_numbers", ())).reshape(-1).tolist()
     if not numbers or len(set(numbers)) != len(numbers) or not all(0 < z < 119 for z in numbers):
-        raise CompatibilityError(f"atomic_numbers of the file are no elements: {_brief(numbers)}")
+        raise CompatibilityError(f"atomic_numbers of the file are no elements: {brief(numbers)}")
     return tuple(int(z) for z in numbers)
-
-
-def _attribute(root: Module, path: str, name: str) -> Any:
-    return part(root, path).attributes.get(name)
-
-
-def _same(what: str, values: list) -> Any:
-    if not values or any(value != values[0] for value in values):
-        raise CompatibilityError(
-            f"{what} of its layers differ ({', '.join(map(str, values)) or 'none'}), which is not "
-            "supported yet"
-        )
-    return values[0]
-
-
-def _text(irreps: list[tuple[int, Irrep]]) -> str:
-    return " + ".join(f"{mul}x{ir}" for mul, ir in irreps)
-
-
-def _brief(value: Any) -> str:
-    text = str(value.kind) if isinstance(value, Inert) else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

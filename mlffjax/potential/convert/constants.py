@@ -1,15 +1,17 @@
 """Tensors of a mace-torch model that carry no weights: each is checked to be what we compute.
 
-A checkpoint stores the coupled basis (``U_matrix``), masks, copies of hyper-parameters and empty
-biases. We compute them from the hyper-parameters, and weights mean the same only if both agree.
+A checkpoint stores masks, tables, copies of hyper-parameters and empty biases. We compute them from
+the hyper-parameters, and weights mean the same only if both agree.
 """
 
 import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from ase.data import covalent_radii
 
 from mlffjax.errors import CompatibilityError
+from mlffjax.potential.convert.bases import is_our_basis
 from mlffjax.potential.convert.torch_names import entries
 from mlffjax.potential.mace.contraction import coupled_basis
 from mlffjax.potential.mace.irreps import coupling_coefficients
@@ -21,14 +23,11 @@ CONTRACTION = r"products\.(\d+)\.symmetric_contractions\.contractions\.(\d+)"
 def check_constants(tensors: Mapping[str, np.ndarray], model: MaceModel) -> None:
     """Account for every tensor of a checkpoint: a weight, or a constant that is as it should be.
 
+    A stored basis of products has to be ours here; ``bases.in_our_basis`` comes before.
+
     Raises:
         CompatibilityError: a constant differs from ours, or a tensor has no meaning here.
     """
-    if missing := [name for name in _bases(model) if name not in tensors]:
-        raise CompatibilityError(
-            f"the model has no {missing[0]}, so what its weights mean is unknown; models converted "
-            "to another program's layout are not supported yet"
-        )
     weights = {entry.name for entry in entries(model)}
     unknown = []
     for name, tensor in tensors.items():
@@ -45,16 +44,6 @@ def check_constants(tensors: Mapping[str, np.ndarray], model: MaceModel) -> None
             "the model has tensors that are not supported yet, so it would not be computed as it "
             f"is: {', '.join(unknown[:8])}" + (", ..." if len(unknown) > 8 else "")
         )
-
-
-def _bases(model: MaceModel) -> list[str]:
-    """Names of the coupled bases, by which it is known what the weights multiply."""
-    return [
-        f"products.{plan.index}.symmetric_contractions.contractions.{index}.U_matrix_{degree}"
-        for plan in model.plans
-        for index in range(len(plan.hidden))
-        for degree in range(1, model.config.correlation + 1)
-    ]
 
 
 def _is_hyper_parameter(name: str, tensor: np.ndarray, model: MaceModel) -> None:
@@ -93,29 +82,32 @@ def _is_coupling(name: str, tensor: np.ndarray, model: MaceModel, *degrees: str)
 def _is_basis(
     name: str, tensor: np.ndarray, model: MaceModel, layer: str, out: str, degree: str
 ) -> None:
-    """The coupled basis, up to the order of its factors, which are components of one vector."""
-    target, ir = model.plans[int(layer)].target, model.plans[int(layer)].hidden.irreps[int(out)]
-    basis = coupled_basis(target, ir, int(degree))
-    components, paths = target.dim ** int(degree), basis.mixing.shape[1]
-    if not paths and not tensor.any():
-        return  # mace-torch stores zeros where nothing couples
-    if tensor.size != ir.dim * components * paths:
+    plan = model.plans[int(layer)]
+    if not is_our_basis(name, tensor, plan, plan.hidden.irreps[int(out)], int(degree)):
+        raise CompatibilityError(f"{name} spans another basis than ours, which is not supported")
+
+
+def _is_table_of_radii(name: str, tensor: np.ndarray, model: MaceModel) -> None:
+    """Covalent radii, by atomic number; those of elements unknown to the model do not matter."""
+    numbers = list(model.elements)
+    if tensor.ndim != 1 or len(tensor) <= max(numbers):
+        raise CompatibilityError(f"{name} has shape {tensor.shape}, expected one radius an element")
+    if _differ(tensor[numbers], covalent_radii[numbers]):
+        raise CompatibilityError(f"{name} differs from ASE's, which is not supported yet")
+
+
+def _is_power(name: str, tensor: np.ndarray, model: MaceModel) -> None:
+    power = model.config.num_polynomial_cutoff
+    if tensor.size != 1 or int(tensor.reshape(())) != power:
         raise CompatibilityError(
-            f"{name} has {tensor.shape[-1]} paths, expected {paths}: a reduced basis "
-            "(use_reduced_cg with cuequivariance) is not supported yet"
+            f"{name} is {tensor}, which is not supported yet; supported is that of the cutoff, "
+            f"{power}"
         )
-    stored = tensor.reshape(ir.dim, components, paths).astype(np.float64)
-    indices = np.indices((target.dim,) * int(degree)).reshape(int(degree), -1).T
-    order = {tuple(row): k for k, row in enumerate(basis.monomials.tolist())}
-    monomial = np.array([order[tuple(row)] for row in np.sort(indices, axis=1).tolist()])
-    symmetric = np.zeros((len(order), ir.dim, paths))
-    np.add.at(symmetric, monomial, stored.swapaxes(0, 1))
-    ours = (basis.independent @ basis.mixing).swapaxes(0, 1)
-    if _differ(tensor, ours, symmetric):
-        raise CompatibilityError(
-            f"{name} spans another basis than ours, by up to {np.abs(symmetric - ours).max():.1e}, "
-            "which is not supported yet"
-        )
+
+
+def _is_range(name: str, tensor: np.ndarray, model: MaceModel) -> None:
+    if tensor.reshape(-1).tolist() != list(range(1, model.config.num_bessel + 1)):
+        raise CompatibilityError(f"{name} does not count degrees, which is not supported yet")
 
 
 def _is_dead(
@@ -131,17 +123,22 @@ def _is_dead(
         raise CompatibilityError(f"{name} is more than the model has use for")
 
 
-def _differ(stored: np.ndarray, ours: np.ndarray, value: np.ndarray | None = None) -> bool:
+def _differ(stored: np.ndarray, ours: np.ndarray) -> bool:
     """Whether entries of order one differ by more than the rounding of how they are stored."""
     tolerance = 1e-10 if stored.dtype == np.float64 else 1e-6
-    return bool(np.abs((stored if value is None else value) - ours).max(initial=0) > tolerance)
+    return bool(np.abs(stored - ours).max(initial=0) > tolerance)
 
 
 CHECKS: dict[str, Callable[..., None]] = {
     r"atomic_numbers|num_interactions|r_max": _is_hyper_parameter,
     r"radial_embedding\.(?:bessel_fn|cutoff_fn)\.(?:r_max|prefactor|p)": _is_hyper_parameter,
     r".*\.output_mask": _is_mask,
-    r".*\.bias|.*\.conv_tp\.weight": _is_empty,
+    r".*\.bias|.*\.(?:conv_tp|equivariant_nonlin\.mul)\.weight": _is_empty,
+    r"(?:radial_embedding\.distance_transform|pair_repulsion_fn)\.covalent_radii": (
+        _is_table_of_radii
+    ),
+    r"pair_repulsion_fn\.p": _is_power,
+    r"radial_embedding\.bessel_fn\.n": _is_range,
     CONTRACTION.replace("(", "(?:") + r"\.weights_\w+_zeroed": _is_flag,
     r".*\._w3j_(\d+)_(\d+)_(\d+)": _is_coupling,
     CONTRACTION + r"\.U_matrix_(\d+)": _is_basis,

@@ -11,14 +11,15 @@ from mlffjax.potential.base import Potential
 from mlffjax.potential.card import symbols
 from mlffjax.potential.mace.model import MaceModel
 
-# Weights with one row per element, by their name: the axis of the rows, and whether ``fold``
-# divides them by the square root of the number of elements.
 ROWS = {
     r"weights/embedding": (0, True),
+    r"weights/layer_\d+/interaction/(source|target)_embedding": (0, True),
     r"weights/layer_\d+/interaction/skip_\w+": (1, True),
     r"weights/layer_\d+/contraction_\w+/degree_\d+": (0, False),
     r"constants/atomic_energies": (0, False),
 }
+"""Weights with one row per element, by their name: the axis of the rows, and whether ``fold``
+divides them by the square root of the number of elements."""
 
 
 def keep_elements(potential: Potential, elements: Sequence[int]) -> Potential:
@@ -46,9 +47,21 @@ def keep_elements(potential: Potential, elements: Sequence[int]) -> Potential:
     # present at once. The fewer elements divide by less, so the weights give way by as much.
     factor = (len(kept) / len(model.elements)) ** 0.5
     named = trees.names(potential.params)
+    shared = _shared(model)
     for pattern, (axis, is_normalised) in ROWS.items():
         for name in filter(re.compile(pattern).fullmatch, named):
+            if any(re.fullmatch(each, name) for each in shared):
+                continue
             rows = np.take(np.asarray(named[name]), kept, axis)
             named[name] = rows * rows.dtype.type(factor) if is_normalised else rows
     smaller = MaceModel(tuple(model.elements[k] for k in kept), model.config)
     return Potential(params=trees.from_names(named), model=smaller)
+
+
+def _shared(model: MaceModel) -> list[str]:
+    """Patterns of weights that all elements have in common, though others of the name do not."""
+    gated = [plan.index for plan in model.plans if plan.kind.is_gated]
+    patterns = [rf"weights/layer_{index}/interaction/skip_\w+" for index in gated]
+    if model.config.use_agnostic_product:
+        patterns.append(r"weights/layer_\d+/contraction_\w+/degree_\d+")
+    return patterns

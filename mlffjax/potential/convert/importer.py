@@ -1,11 +1,15 @@
 """From a model file of mace-torch to a potential with its card; torch is not needed.
 
-``read_torch`` reads the file, ``architecture`` recovers the hyper-parameters and refuses what we
-do not compute, ``constants`` accounts for tensors that are no weights, ``torch_names`` moves the
-weights. Each tensor of the file has exactly one use, and each of our arrays exactly one source.
+``read_torch`` reads the file, ``lora`` adds up low-rank updates, ``parts`` refuses what we do not
+compute, ``architecture`` recovers the hyper-parameters, ``heads`` keeps one head, ``bases`` brings
+the product basis into our form, ``constants`` accounts for tensors that are no weights, and
+``torch_names`` moves the weights. Each tensor of the file has exactly one use, and each of our
+arrays exactly one source.
 """
 
-from collections.abc import Sequence
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,25 @@ from ase.data import atomic_numbers
 import mlffjax
 from mlffjax import trees
 from mlffjax.arrays import PyTree
-from mlffjax.errors import CompatibilityError, InputError
+from mlffjax.errors import CompatibilityError, InputError, MlffjaxError
 from mlffjax.potential.base import Potential
 from mlffjax.potential.card import Card, symbols
 from mlffjax.potential.convert.architecture import architecture
+from mlffjax.potential.convert.bases import in_our_basis
 from mlffjax.potential.convert.constants import check_constants
 from mlffjax.potential.convert.elements import keep_elements
+from mlffjax.potential.convert.heads import Share, choose_head, keep_head
+from mlffjax.potential.convert.lora import merge_updates
 from mlffjax.potential.convert.read_torch import LIMIT, Module, TorchFile, read
 from mlffjax.potential.convert.torch_names import Entry, entries, from_torch
 from mlffjax.potential.mace.model import MaceModel
+
+ACCELERATED = {
+    "cuequivariance": "mace/cli/convert_cueq_e3nn.py",
+    "openequivariance": "mace/cli/convert_oeq_e3nn.py",
+}
+"""Packages whose layers may stand in a model for those of e3nn, and what replaces them again."""
+ACCELERATORS = re.compile(rf"'({'|'.join(ACCELERATED)})\w*\.")
 
 
 def convert(
@@ -35,9 +49,13 @@ def convert(
     dispersion: str | None = None,
     name: str | None = None,
     elements: Sequence[str] | None = None,
+    head: str | None = None,
     limit: int = LIMIT,
 ) -> tuple[Potential, Card]:
     """Import a ``.model`` file of mace-torch.
+
+    A file may hold several heads, trained with different methods; a potential has one of them. All
+    potentials of one file have equal shapes, so ``trees.stack`` makes them one argument of a map.
 
     Weights keep the precision of the file. What the labels were computed with is not in the file,
     so the caller says it.
@@ -49,6 +67,7 @@ def convert(
         dispersion: dispersion correction in the labels, for the card.
         name: name of the potential; the file's by default.
         elements: chemical symbols to keep; all by default.
+        head: which head to keep; by default the only one, or else that called Default.
         limit: bytes the file may need.
 
     Raises:
@@ -56,17 +75,10 @@ def convert(
         CompatibilityError: it holds another model than we compute; the message names the part.
     """
     numbers = None if elements is None else _numbers(elements)
-    file = read(path, limit=limit)
-    try:
-        whole = import_module(file.root)
+    file = _read(path, limit)
+    with _named(path):
+        whole, chosen, names = _imported(file.root, head)
         potential = whole if numbers is None else keep_elements(whole, numbers)
-    except CompatibilityError as error:
-        raise CompatibilityError(f"{path}: {error}") from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: the model is not put together as mace-torch does it: "
-            f"{type(error).__name__}: {error}"
-        ) from error
     card = Card(
         checksum="",  # known when the weights are written
         name=name or file.path.stem,
@@ -76,23 +88,79 @@ def convert(
         functional=functional,
         dispersion=dispersion,
         description=f"Converted from the mace-torch model {file.path.name}.",
-        provenance=_provenance(file, whole.elements),
+        provenance=_provenance(file, whole.elements, chosen, names),
     )
     return potential, card
 
 
-def import_module(root: Module) -> Potential:
+def import_module(root: Module, *, head: str | None = None) -> Potential:
     """The potential of a stored mace-torch module.
 
     Raises:
-        CompatibilityError: it is not one we compute, a tensor is left over, missing, of another
-            shape, or not finite.
+        CompatibilityError: it is not one we compute, has no such head, or a tensor is left over,
+            missing, of another shape, or not finite.
     """
-    found, tensors = architecture(root), root.named_tensors()
-    check_constants(tensors, found.model)
-    ours = {entry.name: _weights(entry, tensors) for entry in entries(found.model)}
-    params = from_torch(ours, found.model, average_neighbors=found.average_neighbors)
-    return Potential(params=_complete(params, found.model), model=found.model)
+    return _imported(root, head)[0]
+
+
+def heads(path: str | Path, *, limit: int = LIMIT) -> tuple[str, ...]:
+    """Names of the heads of a ``.model`` file of mace-torch.
+
+    Raises:
+        InputError: the file is damaged or hostile; nothing of it was run.
+        CompatibilityError: it holds another model than we compute; the message names the part.
+    """
+    with _named(path):
+        return architecture(merge_updates(_read(path, limit).root)).heads
+
+
+def _read(path: str | Path, limit: int) -> TorchFile:
+    """Read the file; say what to do where it holds the layers of an accelerator."""
+    try:
+        return read(path, limit=limit)
+    except InputError as error:
+        if found := ACCELERATORS.search(str(error)):
+            raise CompatibilityError(
+                f"{path}: it was saved in the layout of {found[1]}, which is not supported yet; "
+                f"convert it back with {ACCELERATED[found[1]]} of mace-torch"
+            ) from error
+        raise
+
+
+@contextlib.contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Put the path before messages, and say what is wrong where a file is not as it should be."""
+    try:
+        yield
+    except CompatibilityError as error:
+        raise CompatibilityError(f"{path}: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, MlffjaxError):
+            raise
+        raise InputError(
+            f"{path}: the model is not put together as mace-torch does it: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _imported(root: Module, head: str | None) -> tuple[Potential, str, tuple[str, ...]]:
+    """The potential, its head, and all heads."""
+    root = merge_updates(root)
+    model, average_neighbors, names = architecture(root)
+    index = choose_head(names, head)
+    share = Share(len(names), index, model.config.channels)
+    tensors = in_our_basis(keep_head(root.named_tensors(), share), model)
+    if root.kind.name == "MACE":  # the same function without scale and shift
+        units = {"scale_shift.scale": np.ones(()), "scale_shift.shift": np.zeros(())}
+        tensors |= {k: v.astype(_precision(tensors)) for k, v in units.items()}
+    check_constants(tensors, model)
+    ours = {entry.name: _weights(entry, tensors) for entry in entries(model)}
+    params = from_torch(ours, model, average_neighbors=average_neighbors)
+    return Potential(params=_complete(params, model), model=model), names[index], names
+
+
+def _precision(tensors: dict[str, np.ndarray]) -> np.dtype:
+    return tensors["node_embedding.linear.weight"].dtype
 
 
 def _numbers(names: Sequence[str]) -> list[int]:
@@ -142,7 +210,9 @@ def _complete(params: PyTree, model: MaceModel) -> PyTree:
     return trees.from_names(filled)
 
 
-def _provenance(file: TorchFile, elements: tuple[int, ...]) -> dict[str, Any]:
+def _provenance(
+    file: TorchFile, elements: tuple[int, ...], head: str, names: tuple[str, ...]
+) -> dict[str, Any]:
     return {
         "source": {
             "file": file.path.name,
@@ -150,6 +220,8 @@ def _provenance(file: TorchFile, elements: tuple[int, ...]) -> dict[str, Any]:
             "class": str(file.root.kind),
             "format": f"torch.save archive, version {file.archive_version or 'unknown'}",
             "elements": list(symbols(elements)),
+            "head": head,
+            "heads": list(names),
         },
         "converted_by": f"mlffjax {mlffjax.__version__}",
     }

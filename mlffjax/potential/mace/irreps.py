@@ -37,9 +37,14 @@ class Layout:
         return cls(tuple(Irrep(ir.l, ir.p) for _, ir in e3nn.Irreps(text)))
 
     @classmethod
-    def harmonics(cls, max_ell: int, *, both_parities: bool = False) -> "Layout":
-        """Spherical harmonics up to ``max_ell``, or every irrep up to it with both parities."""
-        natural = [Irrep(degree, (-1) ** degree) for degree in range(max_ell + 1)]
+    def harmonics(
+        cls, max_ell: int, *, both_parities: bool = False, even: bool = False
+    ) -> "Layout":
+        """Spherical harmonics up to ``max_ell``, or every irrep up to it with both parities.
+
+        ``even`` counts all of them as even, which gives up mirror symmetry.
+        """
+        natural = [Irrep(degree, 1 if even else (-1) ** degree) for degree in range(max_ell + 1)]
         mirrored = [Irrep(ir.l, -ir.p) for ir in natural] if both_parities else []
         return cls(tuple(sorted(natural + mirrored)))
 

@@ -1,7 +1,6 @@
 """MACE: interactions, products and readouts put together behind ``EnergyModel``."""
 
 import functools
-import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,16 +15,15 @@ from mlffjax.arrays import Array, Float, Int, PRNGKey, PyTree
 from mlffjax.graphs.graph import Graph, edge_vectors
 from mlffjax.potential.mace.config import MaceConfig
 from mlffjax.potential.mace.contraction import SymmetricContraction, contraction_polynomial
-from mlffjax.potential.mace.interaction import (
-    FoldedInteraction,
-    Interaction,
-    collapsed_message,
-    message,
-    residual,
-)
+from mlffjax.potential.mace.gate import GatedInteraction
+from mlffjax.potential.mace.interaction import FoldedInteraction, Interaction, interact, residual
 from mlffjax.potential.mace.irreps import Layout
 from mlffjax.potential.mace.plan import FEW_ELEMENTS, LayerPlan
-from mlffjax.potential.mace.radial import bessel_functions, hidden_features
+from mlffjax.potential.mace.radial import envelope, radial_constants, radial_functions
+from mlffjax.potential.mace.radial_mlp import Edges
+from mlffjax.potential.mace.readout import FoldedReadout, declare_readout, fold_readout, read_out
+from mlffjax.potential.mace.repulsion import CONSTANTS, repulsion
+from mlffjax.potential.mace.transforms import TRANSFORMS, radii_sums
 
 CPU_BLOCK = 8
 """Atoms per block of message passing on CPUs, where a block then fits the cache."""
@@ -37,7 +35,7 @@ class FoldedLayer(NamedTuple):
     interaction: FoldedInteraction
     contraction: list[Float[Array, "elements ranks channels"]]  # one per hidden irrep
     linear: list[Float[Array, "channels channels"]]  # one per hidden irrep
-    readout: list[Float[Array, "fan_in fan_out"]]  # one matrix, or two around the activation
+    readout: FoldedReadout
 
 
 class FoldedMace(NamedTuple):
@@ -45,9 +43,7 @@ class FoldedMace(NamedTuple):
 
     embedding: Float[Array, "elements channels"]
     layers: list[FoldedLayer]
-    frequencies: Float[Array, "radial"]
-    scale: Float[Array, ""]
-    shift: Float[Array, ""]
+    constants: dict[str, PyTree]
 
 
 class Layer(nn.Module):
@@ -58,18 +54,21 @@ class Layer(nn.Module):
     def setup(self) -> None:
         """Declare the weights."""
         plan, one, c = self.plan, nn.initializers.ones, self.plan.channels
-        self.interaction = Interaction(plan)
+        kind = GatedInteraction if plan.kind.is_gated else Interaction
+        self.interaction = kind(plan)
         self.contractions = [
             SymmetricContraction(
-                plan.target, ir, plan.config.correlation, plan.elements, c, name=f"contraction_{ir}"
+                plan.target,
+                ir,
+                plan.config.correlation,
+                plan.product_elements,
+                c,
+                name=f"contraction_{ir}",
             )
             for ir in plan.hidden
         ]
         self.linear = [self.param(f"linear_{ir}", one, (c, c)) for ir in plan.hidden]
-        self.readout = [
-            self.param(f"readout_{k}", one, shape)
-            for k, shape in enumerate(itertools.pairwise(plan.readout_widths))
-        ]
+        self.readout = declare_readout(self, plan)
 
     def fold(self, average_neighbors: Float[Array, ""]) -> FoldedLayer:
         """Weights with their normalisations multiplied in."""
@@ -77,15 +76,15 @@ class Layer(nn.Module):
             interaction=self.interaction.fold(average_neighbors),
             contraction=[contraction.fold() for contraction in self.contractions],
             linear=[w / w.shape[0] ** 0.5 for w in self.linear],
-            readout=[w / w.shape[0] ** 0.5 for w in self.readout],
+            readout=fold_readout(self.readout),
         )
 
 
 class Network(nn.Module):
     """Weights of a MACE; evaluation works on what ``fold`` returns.
 
-    What flax calls the initial value of a weight is its standard deviation here: ``MaceModel.init``
-    multiplies it by normal numbers.
+    What flax calls the initial value of a weight is its standard deviation here, and the collection
+    ``means`` holds what is not drawn around zero: ``MaceModel.init`` multiplies and adds.
     """
 
     plans: tuple[LayerPlan, ...]
@@ -96,14 +95,12 @@ class Network(nn.Module):
         self.embedding = self.param("embedding", nn.initializers.ones, shape)
         self.layers = [Layer(plan, name=f"layer_{plan.index}") for plan in self.plans]
 
-    def fold(self, constants: dict[str, Array]) -> FoldedMace:
+    def fold(self, constants: dict[str, PyTree]) -> FoldedMace:
         """Multiply out what depends on parameters only; differentiable."""
         return FoldedMace(
             embedding=self.embedding / self.embedding.shape[0] ** 0.5,
             layers=[layer.fold(constants["average_neighbors"]) for layer in self.layers],
-            frequencies=constants["bessel_frequencies"],
-            scale=constants["scale"],
-            shift=constants["shift"],
+            constants=constants,
         )
 
 
@@ -112,12 +109,13 @@ class MaceModel:
     """MACE for a set of elements; the static part of a ``Potential``.
 
     ``params["weights"]`` is trainable; ``params["constants"]`` holds reference energies, scale,
-    shift, the average number of neighbours and the Bessel frequencies, which training leaves alone.
+    shift, the average number of neighbours and the constants of radial functions, transform and
+    repulsion, which training leaves alone.
     """
 
     elements: tuple[int, ...]
     config: MaceConfig
-    supports = frozenset({"atomic_energies", "hessian", "features"})
+    supports = frozenset({"atomic_energies", "hessian", "features", "heat_flux"})
 
     @property
     def cutoff(self) -> float:
@@ -139,10 +137,12 @@ class MaceModel:
         constants = self._neutral_constants()
         # Compiled, because only the weights are wanted: eager flax would evaluate all of ``fold``.
         declare = jax.jit(lambda: Network(self.plans).init(key, constants, method=Network.fold))
-        deviations = declare()["params"]
-        flat, unflatten = jax.flatten_util.ravel_pytree(trees.cast(deviations, jnp.float32))
+        declared = trees.cast(declare(), jnp.float32)
+        flat, unflatten = jax.flatten_util.ravel_pytree(declared["params"])
         # One draw for all weights: a generator per weight would take longer to compile than MACE.
         weights = unflatten(flat * jax.random.normal(key, flat.shape, flat.dtype))
+        if means := trees.names(declared.get("means", {})):
+            weights = trees.from_names(trees.names(weights) | means)
         return {"weights": weights, "constants": constants}
 
     def fold(self, params: PyTree) -> FoldedMace:
@@ -153,12 +153,17 @@ class MaceModel:
 
     def folded_energies(self, folded: FoldedMace, graph: Graph) -> Float[Array, "atoms"]:
         """Interaction energies, eV, from folded parameters."""
-        outputs = self._node_features(folded, graph)
-        readouts = [
-            _readout(plan, layer, features[:, 0])
+        distance, edges = self._edges(folded, graph)
+        outputs = self._node_features(folded, graph, edges)
+        scale = self.config.activation_scale
+        parts = [
+            read_out(layer.readout, features[:, 0], scale)
             for plan, layer, features in zip(self.plans, folded.layers, outputs, strict=True)
+            if plan.readout_widths
         ]
-        return folded.scale * sum(readouts) + folded.shift
+        if self.config.pair_repulsion:
+            parts.append(self._repulsion(folded, distance, edges))
+        return folded.constants["scale"] * sum(parts) + folded.constants["shift"]
 
     def atomic_energies(self, params: PyTree, graph: Graph) -> Float[Array, "atoms"]:
         """Interaction energy of each atom, eV, without reference energies."""
@@ -166,7 +171,9 @@ class MaceModel:
 
     def features(self, params: PyTree, graph: Graph) -> tuple[Float[Array, "atoms channels"], ...]:
         """Invariant (scalar) node features after every layer."""
-        return tuple(f[:, 0] for f in self._node_features(self.fold(params), graph))
+        folded = self.fold(params)
+        _, edges = self._edges(folded, graph)
+        return tuple(f[:, 0] for f in self._node_features(folded, graph, edges))
 
     def reference_energies(self, params: PyTree) -> Float[Array, "elements"]:
         """E0 of each element, eV."""
@@ -180,54 +187,84 @@ class MaceModel:
             for index in range(self.config.num_interactions)
         )
 
-    def _node_features(
-        self, folded: FoldedMace, graph: Graph
-    ) -> list[Float[Array, "atoms hidden channels"]]:
-        """Node features after every layer."""
+    def _edges(self, folded: FoldedMace, graph: Graph) -> tuple[Float[Array, "atoms slots"], Edges]:
+        """Lengths of the edges, Å, and what messages need to know of them."""
+        config = self.config
         vectors = edge_vectors(graph, outside=2 * self.cutoff)
         distance = _safe_norm(vectors)
+        senders = graph.species[graph.neighbors]
         # mace-torch points from sender to receiver; odd harmonics feel the sign.
-        harmonics = _spherical_harmonics(-vectors / distance[..., None], self.plans[0].edge)
-        radial = bessel_functions(distance, folded.frequencies, self.config)
+        harmonics = _spherical_harmonics(-vectors / distance[..., None], config.max_ell)
+        argument, factor = distance, envelope(distance / config.r_max, config.num_polynomial_cutoff)
+        cutoff = None
+        if not config.apply_cutoff:
+            cutoff, factor = factor, jnp.ones_like(factor)
+        elif any(plan.kind.is_gated for plan in self.plans):
+            # Networks with biases do not vanish with their input: edges beyond have to be silenced.
+            cutoff = (distance < config.r_max).astype(distance.dtype)
+        if config.distance_transform:
+            sums = radii_sums(self.elements, graph.species, senders, distance.dtype)
+            transform = TRANSFORMS[config.distance_transform]
+            argument = transform.function(distance, sums, folded.constants["distance_transform"])
+        radial = radial_functions(argument, factor, folded.constants, config)
+        return distance, Edges(harmonics, radial, cutoff, senders, graph.species)
+
+    def _node_features(
+        self, folded: FoldedMace, graph: Graph, edges: Edges
+    ) -> list[Float[Array, "atoms hidden channels"]]:
+        """Node features after every layer."""
         block = CPU_BLOCK if jax.default_backend() == "cpu" else None
         features = folded.embedding[graph.species][:, None]
         outputs = []
         for plan, layer in zip(self.plans, folded.layers, strict=True):
-            if plan.is_collapsed:
-                messages = collapsed_message(
-                    plan,
-                    layer.interaction,
-                    folded.embedding,
-                    radial,
-                    harmonics,
-                    graph.species[graph.neighbors],
-                )
-            else:
-                messages = message(
-                    plan, layer.interaction, features, radial, harmonics, graph, block
-                )
-            kept = residual(plan, layer.interaction, features, graph.species)
-            features = _product(plan, layer, messages, graph.species) + kept
+            messages = interact(
+                plan, layer.interaction, features, folded.embedding, edges, graph, block
+            )
+            product = _product(plan, layer, messages, graph.species)
+            if plan.kind.is_residual:
+                product += residual(plan, layer.interaction, features, graph.species)
+            features = product
             outputs.append(features)
         return outputs
 
-    def _neutral_constants(self) -> dict[str, Array]:
+    def _repulsion(
+        self, folded: FoldedMace, distance: Float[Array, "atoms slots"], edges: Edges
+    ) -> Float[Array, "atoms"]:
+        return repulsion(
+            distance,
+            self.elements,
+            edges.receivers,
+            edges.senders,
+            folded.constants["pair_repulsion"],
+            power=self.config.num_polynomial_cutoff,
+            cutoff=self.cutoff,
+        )
+
+    def _neutral_constants(self) -> dict[str, PyTree]:
         config = self.config
-        return {
-            "atomic_energies": jnp.zeros(len(self.elements), jnp.float32),
-            "scale": jnp.ones((), jnp.float32),
-            "shift": jnp.zeros((), jnp.float32),
-            "average_neighbors": jnp.ones((), jnp.float32),
-            "bessel_frequencies": jnp.arange(1, config.num_bessel + 1, dtype=jnp.float32)
-            * (jnp.pi / config.r_max),
+        constants: dict[str, PyTree] = {
+            "atomic_energies": jnp.zeros(len(self.elements)),
+            "scale": jnp.ones(()),
+            "shift": jnp.zeros(()),
+            "average_neighbors": jnp.ones(()),
+            **radial_constants(config),
         }
+        if config.distance_transform:
+            constants["distance_transform"] = TRANSFORMS[config.distance_transform].constants
+        if config.pair_repulsion:
+            constants["pair_repulsion"] = CONSTANTS
+        return jax.tree.map(
+            lambda value: jnp.asarray(value, jnp.float32),
+            constants,
+            is_leaf=lambda value: isinstance(value, tuple),
+        )
 
 
 def _spherical_harmonics(
-    directions: Float[Array, "atoms slots 3"], layout: Layout
+    directions: Float[Array, "atoms slots 3"], max_ell: int
 ) -> Float[Array, "atoms slots edge"]:
     """Real spherical harmonics of unit vectors, component-normalised, in e3nn's order and sign."""
-    irreps = e3nn.Irreps("+".join(map(str, layout)))
+    irreps = e3nn.Irreps("+".join(map(str, Layout.harmonics(max_ell))))
     return e3nn.spherical_harmonics(
         irreps, directions, normalize=False, normalization="component"
     ).array
@@ -254,19 +291,13 @@ def _product(
     return jnp.concatenate(parts, axis=1)
 
 
-def _readout(
-    plan: LayerPlan, folded: FoldedLayer, scalars: Float[Array, "atoms channels"]
-) -> Float[Array, "atoms"]:
-    """Energy of the scalar features, before scale and shift."""
-    hidden = hidden_features(scalars, folded.readout, plan.config.activation_scale)
-    return (hidden @ folded.readout[-1])[:, 0]
-
-
 def _element_rows(
     table: Float[Array, "elements ranks channels"], species: Int[Array, "atoms"]
 ) -> Float[Array, "atoms ranks channels"]:
     """Rows of a per-element table; a matmul for few elements, whose transpose is no scatter."""
     elements = table.shape[0]
+    if elements == 1:  # of the only element, or of all of them together
+        return jnp.broadcast_to(table, (species.shape[0], *table.shape[1:]))
     if elements > FEW_ELEMENTS:
         return table[species]
     one_hot = jax.nn.one_hot(species, elements, dtype=table.dtype)

@@ -1,10 +1,9 @@
-"""Radial part: Bessel functions under a polynomial envelope, and the MLP that mixes them."""
+"""Radial functions of the distance, and the envelope under which they vanish at the cutoff."""
 
-import itertools
+from collections.abc import Callable, Mapping
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlffjax.arrays import Array, Float
 from mlffjax.potential.mace.config import MaceConfig
@@ -25,39 +24,60 @@ def envelope(scaled: Float[Array, "..."], power: int) -> Float[Array, "..."]:
     return jnp.where(scaled < 1, value, 0)
 
 
-def bessel_functions(
-    distance: Float[Array, "..."], frequencies: Float[Array, "radial"], config: MaceConfig
+def radial_functions(
+    argument: Float[Array, "..."],
+    factor: Float[Array, "..."],
+    constants: Mapping[str, Array],
+    config: MaceConfig,
 ) -> Float[Array, "... radial"]:
-    """sqrt(2 / r_max) sin(w r) / r under the envelope; equation (7) of arXiv:2003.03123."""
-    cut = envelope(distance / config.r_max, config.num_polynomial_cutoff)
-    factor = (2 / config.r_max) ** 0.5 * cut / distance
-    return jnp.sin(distance[..., None] * frequencies) * factor[..., None]
+    """Functions of a distance (Å) or of what a transform made of it, times a factor.
+
+    Args:
+        argument: what the functions are of.
+        factor: multiplies all of them.
+        constants: the potential's; see ``radial_constants``.
+        config: says which functions.
+    """
+    return FUNCTIONS[config.radial_type](argument, factor, constants, config)
 
 
-class RadialMlp(nn.Module):
-    """Multi-layer perceptron without biases: zero beyond the cutoff stays zero."""
-
-    inputs: int
-    widths: tuple[int, ...]
-    outputs: int
-
-    def setup(self) -> None:
-        """Declare the weights."""
-        sizes = (self.inputs, *self.widths, self.outputs)
-        self.weights = [
-            self.param(f"layer_{k}", nn.initializers.ones, shape)
-            for k, shape in enumerate(itertools.pairwise(sizes))
-        ]
-
-    def fold(self) -> list[Float[Array, "fan_in fan_out"]]:
-        """Weight matrices with their normalisations; the last one is linear."""
-        return [w / w.shape[0] ** 0.5 for w in self.weights]
+def radial_constants(config: MaceConfig) -> dict[str, np.ndarray]:
+    """Constants of the radial functions as a new model has them: frequencies or centres."""
+    count = config.num_bessel
+    if config.radial_type == "bessel":
+        return {"bessel_frequencies": np.arange(1, count + 1) * (np.pi / config.r_max)}
+    if config.radial_type == "gaussian":
+        return {"gaussian_centers": np.linspace(0, config.r_max, count)}
+    return {}
 
 
-def hidden_features(
-    features: Float[Array, "... radial"], folded: list[Array], activation_scale: float
-) -> Float[Array, "... width"]:
-    """Output of the last hidden layer of a folded MLP, before its final linear map."""
-    for weight in folded[:-1]:
-        features = jax.nn.silu(features @ weight) * activation_scale
-    return features
+def _bessel(argument: Array, factor: Array, constants: Mapping, config: MaceConfig) -> Array:
+    """sqrt(2 / r_max) sin(w r) / r; equation (7) of arXiv:2003.03123."""
+    frequencies = constants["bessel_frequencies"]
+    factor = (2 / config.r_max) ** 0.5 * factor / argument
+    return jnp.sin(argument[..., None] * frequencies) * factor[..., None]
+
+
+def _gaussian(argument: Array, factor: Array, constants: Mapping, config: MaceConfig) -> Array:
+    """exp(-(r - centre)^2 / 2 s^2), s the spacing of evenly spaced centres."""
+    spacing = config.r_max / (config.num_bessel - 1)
+    offsets = argument[..., None] - constants["gaussian_centers"]
+    return jnp.exp(-0.5 / spacing**2 * offsets**2) * factor[..., None]
+
+
+def _chebyshev(argument: Array, factor: Array, constants: Mapping, config: MaceConfig) -> Array:
+    """Chebyshev polynomials of the first kind, degrees 1 to the number of functions."""
+    del constants
+    # They grow fast where the envelope is zero: beyond the cutoff it would meet an infinity.
+    x = jnp.minimum(argument, config.r_max)
+    values = [jnp.ones_like(x), x]
+    for _ in range(config.num_bessel - 1):
+        values.append(2 * x * values[-1] - values[-2])
+    return jnp.stack(values[1:], axis=-1) * factor[..., None]
+
+
+FUNCTIONS: dict[str, Callable[[Array, Array, Mapping, MaceConfig], Array]] = {
+    "bessel": _bessel,
+    "gaussian": _gaussian,
+    "chebyshev": _chebyshev,
+}

@@ -8,20 +8,20 @@ import pytest
 from references import torch_checkpoint
 
 from mlffjax.errors import CompatibilityError
-from mlffjax.potential.convert.architecture import architecture, decode_irreps, part
+from mlffjax.potential.convert.architecture import architecture
 from mlffjax.potential.convert.inert_pickle import Global, Inert
+from mlffjax.potential.convert.parts import part
 from mlffjax.potential.convert.read_torch import Module
 from mlffjax.potential.mace.config import MaceConfig
-from mlffjax.potential.mace.irreps import Irrep
 
 MLP = "interactions.1.conv_tp_weights"
 
 
 def test_hyper_parameters_come_back(root):
-    model, neighbors = architecture(root)
+    model, neighbors, heads = architecture(root)
     assert model.elements == (24, 51, 52)
     assert model.config == MaceConfig(**torch_checkpoint.SETTINGS)
-    assert neighbors == 25.0
+    assert (neighbors, heads) == (25.0, ("Default",))
 
 
 def renamed(path: str, kind: str):
@@ -63,67 +63,78 @@ def removed(path: str):
     return change
 
 
-CUEQ = Inert(Global("mace.modules.wrapper_ops", "CuEquivarianceConfig"), ())
+def configured(**state: Any) -> Inert:
+    """How a file holds the settings of an accelerator."""
+    return Inert(Global("mace.modules.wrapper_ops", "CuEquivarianceConfig"), (), state)
+
+
 TANH = Global("torch", "tanh")
 REFUSED = {
-    "without scale and shift": (renamed("", "MACE"), "the model is mace.*MACE, which is not supp"),
     "dipoles": (renamed("", "AtomicDipolesMACE"), "AtomicDipolesMACE"),
-    "density": (
-        renamed("interactions.0", "RealAgnosticDensityInteractionBlock"),
-        "interactions.0 is .*Density",
+    "scale and shift unused": (renamed("", "MACE"), "MACE with a part scale_shift"),
+    "attention": (
+        renamed("interactions.0", "RealAgnosticAttResidualInteractionBlock"),
+        "interactions.0 is .*AttResidual.*supported there is RealAgnosticInteractionBlock or",
     ),
-    "not residual": (
-        renamed("interactions.0", "RealAgnosticInteractionBlock"),
-        "RealAgnosticInteractionBlock",
+    "three kinds": (
+        lambda root: part(root, "interactions").children.update(
+            {"2": Module(Global("mace.modules.blocks", "RealAgnosticInteractionBlock"))}
+        ),
+        "3 interactions and 2 products",
     ),
-    "nonlinear": (
-        renamed("interactions.1", "RealAgnosticResidualNonLinearInteractionBlock"),
-        "NonLinearInter",
+    "other functions": (renamed("radial_embedding.bessel_fn", "SplineBasis"), "SplineBasis"),
+    "other gaussians": (
+        lambda root: (
+            renamed("radial_embedding.bessel_fn", "GaussianBasis")(root),
+            switched("radial_embedding.bessel_fn", "gaussian_weights", np.ones(4))(root),
+            switched("radial_embedding.bessel_fn", "coeff", -1.0)(root),
+        ),
+        "not as wide",
     ),
-    "gaussians": (renamed("radial_embedding.bessel_fn", "GaussianBasis"), "GaussianBasis"),
-    "chebyshev": (renamed("radial_embedding.bessel_fn", "ChebychevBasis"), "ChebychevBasis"),
-    "agnesi": (
-        added("radial_embedding", "distance_transform", "AgnesiTransform"),
-        "AgnesiTransform",
+    "other transform": (
+        added("radial_embedding", "distance_transform", "SquareTransform"),
+        "SquareTransform",
     ),
-    "repulsion": (added("", "pair_repulsion_fn", "ZBLBasis"), "pair_repulsion_fn is .*ZBLBasis"),
-    "repulsion switch": (switched("", "pair_repulsion", True), "pair_repulsion = True"),
+    "repulsion unused": (added("", "pair_repulsion_fn", "ZBLBasis"), "but no pair_repulsion,"),
+    "repulsion missing": (switched("", "pair_repulsion", True), "no pair_repulsion_fn"),
     "embeddings": (added("", "joint_embedding", "GenericJointEmbedding"), "joint_embedding"),
-    "biased readout": (
-        renamed("readouts.1", "NonLinearBiasReadoutBlock"),
-        "NonLinearBiasReadoutBlock",
-    ),
+    "other readout": (renamed("readouts.1", "LinearDipoleReadoutBlock"), "DipoleReadoutBlock"),
     "linear last readout": (renamed("readouts.1", "LinearReadoutBlock"), "readouts"),
-    "last readout only": (removed("readouts.0"), "1 of|readouts"),
-    "product missing": (removed("products.1"), "1 products"),
+    "readout missing": (removed("readouts.0"), "2 interactions and the readouts NonLinear"),
     "readouts missing": (removed("readouts"), "no part 'readouts'"),
-    "LoRA": (renamed("interactions.0.linear_up", "LoRALinear"), "LoRALinear"),
-    "several heads": (
-        switched("", "heads", ["pbe", "omat"]),
-        "2 heads .pbe, omat.*mace_select_head",
-    ),
+    "product missing": (removed("products.1"), "1 products"),
+    "unknown updates": (renamed("interactions.0.linear_up", "LoRALinear"), "LoRALinear"),
+    "heads without readouts": (switched("", "heads", ["pbe", "omat"]), "num_heads = 1"),
     "heads of a readout": (switched("readouts.1", "num_heads", 2), "num_heads = 2"),
-    "late cutoff": (switched("radial_embedding", "apply_cutoff", False), "apply_cutoff = False"),
-    "agnostic product": (
+    "heads without names": (switched("", "heads", [1, 2]), "heads are"),
+    "one agnostic product": (
         switched("products.0", "use_agnostic_product", True),
-        "use_agnostic_product",
+        "agnostic products .*True, False",
     ),
-    "so3": (switched("", "use_so3", True), "use_so3 = True"),
     "a switch of the future": (switched("interactions.0", "use_magic", True), "use_magic = True"),
     "no residual": (switched("products.0", "use_sc", False), "use_sc = False"),
-    "cuequivariance": (switched("products.0", "cueq_config", CUEQ), "CuEquivarianceConfig"),
+    "cuequivariance": (
+        switched("products.0", "cueq_config", configured(enabled=True, layout_str="mul_ir")),
+        "CuEquivarianceConfig",
+    ),
+    "another layout": (
+        switched("products.0", "cueq_config", configured(enabled=False, layout_str="ir_mul")),
+        "CuEquivarianceConfig",
+    ),
     "other normalisation": (
         switched("spherical_harmonics", "normalization", "norm"),
         "normalization = norm",
     ),
-    "even harmonics": (switched("spherical_harmonics", "irreps_out", "1x0e+1x1e+1x2e"), "1x1e"),
+    "other harmonics": (switched("spherical_harmonics", "irreps_out", "1x0e+1x2e"), "1x0e"),
+    "other parities": (switched("spherical_harmonics", "irreps_out", "1x0e+1x1e+1x2e"), "couples"),
     "no irreps": (switched("interactions.0", "hidden_irreps", 7), "irreps of the file"),
     "no scalars": (switched("interactions.0", "hidden_irreps", "4x1o+4x0e"), "4x1o"),
     "kept irreps": (
         switched("interactions.1", "hidden_irreps", "4x0e+4x1o"),
         "scalars, listed first",
     ),
-    "edge irreps": (switched("interactions.1", "edge_irreps", "2x0e"), "edge_irreps 2x0e"),
+    "other edge irreps": (switched("interactions.1", "edge_irreps", "2x0e"), "couples irreps"),
+    "no edge scalars": (switched("interactions.1", "edge_irreps", "2x1o"), "must contain 0e"),
     "other neighbours": (
         switched("interactions.1", "avg_num_neighbors", 24.0),
         "neighbours .*25.0, 24.0",
@@ -162,15 +173,14 @@ def test_what_we_do_not_compute_is_refused_by_name(root, case):
     with pytest.raises(CompatibilityError, match=message) as caught:
         architecture(root)
     assert "not supported yet" in str(caught.value) or case in {
-        "no irreps", "no neighbours", "other prefactor", "no elements", "other couplings"
+        "no irreps", "no neighbours", "other prefactor", "no elements", "other couplings",
+        "other gaussians", "other parities", "other edge irreps", "heads without names",
     }  # fmt: skip
 
 
-def test_irreps_are_read_from_text_and_from_records():
-    def record_of(name: str, content: tuple) -> Inert:
-        return Inert(Global("e3nn.o3._irreps", name), (content,))
-
-    irreps = [record_of("Irrep", (0, 1)), record_of("Irrep", (1, -1))]
-    record = record_of("Irreps", tuple(record_of("_MulIr", (4, irrep)) for irrep in irreps))
-    expected = [(4, Irrep(0, 1)), (4, Irrep(1, -1))]
-    assert decode_irreps(record) == decode_irreps("4x0e+4x1o") == expected
+def test_an_accelerator_may_be_off(root):
+    expected = architecture(root)
+    off = configured(enabled=False, layout="mul_ir", layout_str="mul_ir", conv_fusion=False)
+    for name in ("products.0", "interactions.1"):
+        part(root, name).attributes["cueq_config"] = off
+    assert architecture(root) == expected

@@ -12,8 +12,8 @@ from mlffjax import trees
 from mlffjax.errors import CompatibilityError, InputError
 from mlffjax.graphs.batching import build
 from mlffjax.potential import store
-from mlffjax.potential.convert.architecture import part
-from mlffjax.potential.convert.importer import convert, import_module
+from mlffjax.potential.convert.importer import convert, heads, import_module
+from mlffjax.potential.convert.parts import part
 from mlffjax.potential.derivatives import predict
 from mlffjax.structures.system import from_ase
 
@@ -48,6 +48,11 @@ def test_predictions_are_those_of_mace_torch(stored, canary):
     assert source["sha256"] == hashlib.sha256(stored.read_bytes()).hexdigest()
     assert (source["file"], card.name) == ("tiny.model", "tiny")
     assert source["class"] == "mace.modules.models.ScaleShiftMACE"
+    assert (source["head"], source["heads"], heads(stored)) == (
+        "Default",
+        ["Default"],
+        ("Default",),
+    )
 
 
 def test_what_is_written_is_read_again(stored, tmp_path):
@@ -150,6 +155,14 @@ def test_messages_name_the_file(tmp_path, stored):
     bare = torch_archives.module(kind="ScaleShiftMACE", attributes={"heads": b"K\x07"})
     with pytest.raises(InputError, match=r"other\.model: the model is not put together"):
         read_in(torch_archives.write(path, bare))
+
+
+@pytest.mark.parametrize("package", ["cuequivariance", "openequivariance"])
+def test_layouts_of_accelerators_are_refused_with_a_remedy(tmp_path, package):
+    layer = torch_archives.name(f"{package}_torch.operations.linear", "Linear")
+    path = torch_archives.write(tmp_path / "fast.model", layer)
+    with pytest.raises(CompatibilityError, match=rf"layout of {package}.*convert_\w+_e3nn"):
+        read_in(path)
 
 
 @pytest.mark.torch
