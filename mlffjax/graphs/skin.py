@@ -43,6 +43,7 @@ def make(
     skin: float,
     *,
     atoms: int | None = None,
+    slots: int = 0,
     dtype: type = np.float64,
 ) -> SkinList:
     """List the edges of a structure up to ``cutoff + skin``.
@@ -52,6 +53,7 @@ def make(
         cutoff: Å.
         skin: Å; 0 makes a list that is valid for this very structure only.
         atoms: number of atoms to pad to.
+        slots: to have at least, so that lists made one after another share a shape.
         dtype: of the graph's floating-point leaves.
 
     Raises:
@@ -60,7 +62,7 @@ def make(
     _check(system)
     near = neighbors_within(system, cutoff + skin)
     count = len(system.numbers)
-    slots = -(-near.mask.shape[1] // WIDE_STEP) * WIDE_STEP
+    slots = max(slots, -(-near.mask.shape[1] // WIDE_STEP) * WIDE_STEP)
     graph = assemble(
         [system],
         [np.zeros(count, np.int32)],
