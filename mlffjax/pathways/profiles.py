@@ -9,10 +9,11 @@ from mlffjax import trees
 from mlffjax.arrays import Array, Float
 from mlffjax.graphs.batching import build, common_shape, shape_of
 from mlffjax.graphs.graph import Graph
+from mlffjax.pathways.interpolate import unit_tangents
 from mlffjax.pathways.mapping import mapped
 from mlffjax.potential import derivatives
 from mlffjax.potential.base import Potential
-from mlffjax.structures.paths import Path, arclength
+from mlffjax.structures.paths import Path
 from mlffjax.structures.system import System
 
 
@@ -70,9 +71,7 @@ def tangents(path: Path) -> Float[np.ndarray, "images atoms 3"]:
     the nearest parabola. It depends on geometry only, so model and reference share one tangent,
     which the energy-weighted tangent of nudged elastic bands would not allow.
     """
-    places = np.array([frame.system.positions for frame in path.frames])
-    derivative = np.gradient(places, arclength(path), axis=0, edge_order=2)
-    return derivative / np.linalg.norm(derivative, axis=(1, 2), keepdims=True)
+    return unit_tangents(np.array([frame.system.positions for frame in path.frames]))
 
 
 def slopes(

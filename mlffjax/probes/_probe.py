@@ -11,6 +11,7 @@ import pydantic
 
 from mlffjax import config
 from mlffjax.arrays import Array, PyTree
+from mlffjax.dynamics.trajectory import Trajectory
 from mlffjax.errors import ConfigError
 from mlffjax.potential.base import Potential
 from mlffjax.structures.paths import Path
@@ -26,7 +27,8 @@ class Section(config.Config):
     """Base of the ``Config`` of every kind."""
 
     uses: ClassVar[frozenset[str]] = frozenset()
-    """Fields of ``Context`` that the probe reads: of {"frames", "splits", "paths"}."""
+    """Fields of ``Context`` that the probe reads: of {"frames", "splits", "paths",
+    "trajectories"}."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Names the record; unique within a study."""
@@ -44,6 +46,21 @@ class Context(NamedTuple):
     splits: Mapping[str, tuple[int, ...]] = {}
     """Indices into ``frames`` by split, for the run to be probed."""
     paths: Mapping[str, Path] = {}
+    trajectories: Mapping[str, Trajectory] = {}
+    """Of other programs, to compare with."""
+
+    def trajectory(self, name: str) -> Trajectory:
+        """A trajectory by name.
+
+        Raises:
+            ConfigError: there is none; the message lists the names.
+        """
+        if name not in self.trajectories:
+            known = ", ".join(self.trajectories) or "none"
+            raise ConfigError(
+                f"no trajectory {name!r}; known trajectories: {known}; add it under 'trajectories'"
+            )
+        return self.trajectories[name]
 
     def path(self, name: str) -> Path:
         """A path by name.
@@ -78,13 +95,16 @@ class Probe:
     """A question, ready to be asked."""
 
     name: str
-    measure: Callable[[Potential], Metrics]
+    measure: Callable[..., Metrics]
     units: dict[str, str]
     """Unit of every metric, those in ``reasons`` included; empty text for a pure number."""
     requires: frozenset[str] = frozenset()
     """What ``EnergyModel.supports`` must contain."""
     compiled: bool = True
     """Whether ``measure`` can be traced; otherwise it is called with one potential at a time."""
+    keeps_files: bool = False
+    """Whether ``measure``, not compiled then, takes a second argument: a directory of its own for
+    this potential, in which unfinished work survives a kill."""
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     """Arrays that do not depend on the potential, to be kept beside its own."""
     reasons: dict[str, str] = field(default_factory=dict)

@@ -61,6 +61,11 @@ class TrainingConfig(Config):
         lt=1,
         description="decay of the weight average; None: no average",
     )
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="epoch whose weights are returned: with the lowest validation error, or the "
+        "last, so that validation frames decide nothing (a diverged run keeps its best)",
+    )
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()
     precision: Literal["float32", "float64"] = "float32"

@@ -89,8 +89,8 @@ def fit(
     ``config.epochs``, after ``config.patience`` epochs without improvement, when
     ``config.max_seconds`` have passed, or when it diverges (a loss or error that is not finite, or
     a force MAE ``HOPELESS`` times the initial one and the mean force). The status tells, and the
-    best potential met, possibly the initial one, is returned in any case. On CPUs, equal seeds
-    give equal bits unless ``max_seconds`` ends the run.
+    best potential met, possibly the initial one, is returned in any case, unless ``config.keep``
+    asks for the last one. On CPUs, equal seeds give equal bits unless ``max_seconds`` ends the run.
 
     Args:
         recipe: what a strategy has built.
@@ -118,6 +118,8 @@ def fit(
         course = _epoch(run, course)
         _report(run, course, _steps(run))
         status = _reason_to_stop(run, course)
+    if config.keep == "last" and status is not Status.DIVERGED:
+        course = course._replace(best=course.history[-1], best_average=course.state.average)
     return Fitted(
         potential=_best_potential(recipe, course),
         history=course.history,

@@ -67,7 +67,7 @@ def test_wrong_cell_fails_the_self_test_and_is_called_a_defect(potential):
     shifts = np.asarray(data.images.shifts)
     kept = np.asarray(data.images.edge_mask) & (np.abs(shifts).sum(-1) < 2)
     broken = sliding._Data(data.images._replace(edge_mask=kept), None)
-    error = float(jax.jit(sliding._measure)(broken, potential)["closure_error"])
+    error = float(jax.jit(sliding._Measure(None))(broken, potential)["closure_error"])
     (warning,) = probe.inspect({"closure_error": error})
     assert "defect of cell" in warning
     assert "not of the model's physics" in warning

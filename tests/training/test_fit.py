@@ -129,6 +129,28 @@ def test_run_that_does_not_improve_stops_early(guess, train, validation, label):
         np.testing.assert_array_equal(kept, given)
 
 
+def test_last_weights_are_kept_on_request(guess, train, validation, label):
+    """Validation frames that agree with the start would keep it; here they decide nothing."""
+    config = SHORT.model_copy(update={"keep": "last", "ema": None})
+    recipe = standard(*all_weights(guess), config)
+    agreeing = [label(frame.system, guess) for frame in validation]
+    fitted = fit(recipe, train, agreeing, config, seed=0)
+    other = fit(recipe, train, validation, config, seed=0)
+    assert fitted.best == fitted.history[-1]
+    assert "epoch 3 is kept" in fitted.explanation
+    assert float(fitted.potential.params["weights"]["sigma"]) != float(
+        guess.params["weights"]["sigma"]
+    )
+    for kept, same in zip(
+        jax.tree.leaves(fitted.potential), jax.tree.leaves(other.potential), strict=True
+    ):
+        np.testing.assert_array_equal(kept, same)
+    lost = standard(*all_weights(guess), config, learning_rate=1e3)
+    diverged = fit(lost, train, validation, config.model_copy(update={"epochs": 50}), seed=0)
+    assert diverged.status is Status.DIVERGED
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(diverged.potential))
+
+
 def test_divergence_is_a_result_that_keeps_the_best(guess, train, validation):
     """A rate so large that sigma leaves all reason: the run ends, nothing raises."""
     config = SHORT.model_copy(update={"epochs": 50, "ema": None})

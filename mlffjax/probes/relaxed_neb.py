@@ -1,0 +1,304 @@
+"""The barrier a potential finds for itself: an elastic band relaxed to its own path.
+
+Three barriers are told apart and never mixed. ``barrier`` is the relaxed one: ends and images in
+the potential's own minima and saddle, in the reference cell. ``barrier_fixed`` is the energy
+along the reference's images as they are (the kind ``fixed_path`` says more about it).
+``barrier_matched`` is the same after the images were brought to the potential's own lattice.
+
+A band that did not converge has no barrier: the metric is not a number, ``height_last`` tells how
+high the last sound band was, and a warning says what happened.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import numpy as np
+import pydantic
+from jaxtyping import Float64
+
+from mlffjax import trees
+from mlffjax.errors import ConfigError
+from mlffjax.pathways import bands, hermite, interpolate, monitor
+from mlffjax.pathways.bands import Band
+from mlffjax.pathways.elastic import relax_bands
+from mlffjax.pathways.lattice import matched
+from mlffjax.pathways.outcome import SAMPLES, Outcome, curve
+from mlffjax.pathways.profiles import band as graphs_of
+from mlffjax.pathways.profiles import profile
+from mlffjax.pathways.settings import Elastic, Relaxation, Strain
+from mlffjax.potential.base import Potential
+from mlffjax.probes._example import migration
+from mlffjax.probes._probe import Context, Probe, Section
+from mlffjax.structures import layers, paths
+
+STATUSES = ("converged", "max_steps", "exploded", "detached", "endpoint_collapsed")
+NAN = float("nan")
+
+_UNITS = {
+    "barrier": "eV",
+    "barrier_reverse": "eV",
+    "barrier_hermite": "eV",
+    "barrier_fixed": "eV",
+    "asymmetry": "eV",
+    "height_last": "eV",
+    "converged": "",
+    "status": "",
+    "failure": "",
+    "attempts": "",
+    "iterations": "",
+    "residual": "eV/Å",
+    "residual_top": "eV/Å",
+    "residual_ends": "eV/Å",
+    "end_shift": "Å",
+    "path_length": "Å",
+    "path_shift": "Å",
+}
+_MATCHED = {"barrier_matched": "eV", "volume_strain": "", "strain_largest": ""}
+_AGAINST_ENERGIES = {
+    "barrier_reference": "eV",
+    "asymmetry_reference": "eV",
+    "barrier_error": "eV",
+    "asymmetry_error": "eV",
+    "barrier_fixed_error": "eV",
+}
+_AGAINST_MATCHED = {"barrier_matched_error": "eV"}
+
+
+class Config(Section):
+    """A path to be relaxed by each potential."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"paths"})
+
+    path: str = pydantic.Field(min_length=1)
+    """Name of the path."""
+    start: Literal["path", "linear", "idpp"] = "path"
+    """Whether the reference's images are the first guess, or an interpolation of its ends."""
+    images: int | None = pydantic.Field(default=None, ge=3)
+    """Number of images; by default as many as the path has."""
+    fixed: tuple[int, ...] = ()
+    """Atoms that must not move, counted from 0."""
+    layered: bool = False
+    """Whether to find layers in the first image and watch the gaps between them."""
+    lattice: Strain = "full"
+    """Strains of the cell that are relaxed for ``barrier_matched``; ``none`` leaves it out."""
+    relaxation: Elastic = Elastic()
+    """Springs, tolerance, optimiser, ends, retry."""
+
+
+class _Task(NamedTuple):
+    """What is to be done with each potential."""
+
+    config: Config
+    start: Band
+    reference: Band  # the path as it is
+    energy: Float64[np.ndarray, " images"] | None
+
+
+def example() -> tuple[Config, Context]:
+    """An atom that hops to the next hollow of a small crystal of argon."""
+    relaxation = Elastic(fmax=0.02, endpoint_fmax=0.01, optimizer="ode12r")
+    config = Config(name="relaxed_hop", path="hop", relaxation=relaxation, lattice="isotropic")
+    return config, migration(images=5)
+
+
+def build(config: Config, context: Context) -> Probe:
+    """Prepare the band and what to compare with.
+
+    Raises:
+        ConfigError: the path is not known, or a lattice is asked of a path without periods.
+        InputError: fixed atoms that do not exist or move along the path, or no layers to be found.
+    """
+    path = context.path(config.path)
+    first = path.frames[0].system
+    if config.lattice != "none" and not first.pbc.any():
+        raise ConfigError(
+            f"probe {config.name}: path {path.name!r} has no period, so there is no lattice to "
+            f"relax; expected lattice: none, got {config.lattice!r}"
+        )
+    numbers = layers.find(first).numbers.tolist() if config.layered else ()
+    reference = bands.from_path(path, fixed=config.fixed, layers=numbers)
+    energy = paths.energies(path)
+    task = _Task(config, _start(config, reference), reference, energy)
+    units = _UNITS | _MATCHED | _AGAINST_ENERGIES | _AGAINST_MATCHED
+    length = interpolate.arclength(reference.positions)
+    constants = {"arclength_reference": length}
+    if energy is not None:
+        constants["energy_reference"] = energy
+    return Probe(
+        name=config.name,
+        measure=functools.partial(_measure, task),
+        units=units,
+        compiled=False,
+        constants=constants,
+        reasons=_reasons(config, energy is not None),
+        inspect=functools.partial(_inspect, path.name),
+    )
+
+
+def _start(config: Config, reference: Band) -> Band:
+    count = config.images or len(reference.positions)
+    places = reference.positions
+    if config.start == "path":
+        if count != len(places):
+            places = interpolate.resampled(places, count)
+        return reference._replace(positions=places)
+    places = interpolate.linear(places[0], places[-1] - places[0], count)
+    if config.start == "idpp":
+        places = interpolate.idpp(places, reference.cell, reference.pbc, config.fixed)
+    return reference._replace(positions=places)
+
+
+def _reasons(config: Config, labelled: bool) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    if not labelled:
+        missing = f"path {config.path!r} has no reference energies"
+        reasons |= dict.fromkeys(_AGAINST_ENERGIES | _AGAINST_MATCHED, missing)
+    if config.lattice == "none":
+        reasons |= dict.fromkeys(_MATCHED | _AGAINST_MATCHED, "the lattice was to be left alone")
+    return reasons
+
+
+def _measure(task: _Task, potential: Potential) -> dict[str, Any]:
+    outcome = relax_bands([potential], [task.start], task.config.relaxation)[0][0]
+    fixed = _height(potential, task.reference)
+    metrics = _outcome_metrics(task, outcome) | {"barrier_fixed": fixed}
+    if task.config.lattice != "none":
+        metrics |= _matched_metrics(task, potential)
+    if task.energy is not None:
+        reference, asymmetry = task.energy.max(), task.energy[-1]
+        metrics |= {
+            "barrier_reference": reference,
+            "asymmetry_reference": asymmetry,
+            "barrier_error": outcome.barrier - reference,
+            "asymmetry_error": outcome.reaction_energy - asymmetry,
+            "barrier_fixed_error": fixed - reference,
+        }
+        if task.config.lattice != "none":
+            metrics["barrier_matched_error"] = metrics["barrier_matched"] - reference
+    return {name: np.asarray(value) for name, value in metrics.items()} | _arrays(outcome)
+
+
+def _outcome_metrics(task: _Task, outcome: Outcome) -> dict[str, Any]:
+    places = outcome.band.positions
+    return {
+        "barrier": outcome.barrier,
+        "barrier_reverse": outcome.barrier_reverse,
+        "barrier_hermite": outcome.saddle_energy,
+        "asymmetry": outcome.reaction_energy,
+        "height_last": outcome.height_last,
+        "converged": float(outcome.converged),
+        "status": float(STATUSES.index(outcome.status)),
+        "failure": float(outcome.code),
+        "attempts": float(len(outcome.attempts)),
+        "iterations": float(outcome.iterations),
+        "residual": outcome.residual,
+        "residual_top": outcome.residual_top,
+        "residual_ends": outcome.residual_ends,
+        "end_shift": outcome.end_shift.max(),
+        "path_length": interpolate.arclength(places)[-1],
+        "path_shift": _path_shift(task.reference.positions, places),
+    }
+
+
+def _path_shift(reference: np.ndarray, relaxed: np.ndarray) -> float:
+    """Farthest that an atom of a relaxed image is from the reference's path, Å.
+
+    Each image is compared with the nearest point of the polygon through the reference's images.
+    """
+    fine = interpolate.resampled(reference, 20 * len(reference))
+    steps = relaxed[:, None] - fine[None]
+    nearest = (steps**2).sum(axis=(2, 3)).argmin(axis=1)
+    rest = steps[np.arange(len(relaxed)), nearest]
+    return float(np.linalg.norm(rest, axis=-1).max())
+
+
+def _matched_metrics(task: _Task, potential: Potential) -> dict[str, float]:
+    settings = task.config.relaxation
+    wanted = Relaxation(
+        cell=task.config.lattice, fmax=settings.endpoint_fmax, max_steps=settings.endpoint_steps,
+        skin=settings.skin, bounds=settings.bounds,
+    )  # fmt: skip
+    found, own = matched([potential], task.reference, wanted)[0]
+    if found.status != "converged":
+        return dict.fromkeys(_MATCHED, NAN)
+    volume = float(np.linalg.det(np.eye(3) + own.strain)) - 1
+    return {
+        "barrier_matched": _height(potential, own.band),
+        "volume_strain": volume,
+        "strain_largest": float(abs(np.linalg.eigvalsh(own.strain)).max()),
+    }
+
+
+@jax.jit
+def _energies(potential: Potential, images: Any) -> jax.Array:
+    return profile(potential, images).energy
+
+
+_evaluated = jax.jit(hermite.evaluate)
+
+
+def _height(potential: Potential, band: Band) -> float:
+    """Energy of the highest image above the first, eV, nothing relaxed."""
+    graphs = graphs_of(bands.systems(band), potential.elements, potential.cutoff)
+    energies = np.asarray(_energies(trees.cast(potential, np.float64), graphs))
+    return float((energies - energies[0]).max())
+
+
+def _arrays(outcome: Outcome) -> dict[str, np.ndarray]:
+    """The relaxed path and the history of all attempts, for figures."""
+    places = outcome.band.positions
+    heights = outcome.energies - outcome.energies[0]
+    arrays = {
+        "arclength_model": interpolate.arclength(places),
+        "energy_model": heights,
+        "positions_model": places,
+    }
+    if outcome.converged:
+        line = curve(places, outcome.energies, outcome.forces)
+        samples = np.linspace(0.0, arrays["arclength_model"][-1], SAMPLES)
+        arrays["curve_arclength_model"] = samples
+        arrays["curve_energy_model"] = np.asarray(_evaluated(line, samples))
+    attempts = [(k, a.traces) for k, a in enumerate(outcome.attempts) if a.traces is not None]
+    if not attempts:
+        return arrays
+    rows = jax.tree.map(lambda *parts: np.concatenate(parts), *(t for _, t in attempts))
+    number = np.concatenate([np.full(len(t.residual), k) for k, t in attempts])
+    gap = {} if np.isnan(rows.gap).all() else {"trace_gap": rows.gap}  # without layers, none
+    return (
+        arrays
+        | gap
+        | {
+            "trace_attempt": number,
+            "trace_residual": rows.residual,
+            "trace_energy": rows.energies,
+            "trace_top": rows.top,
+            "trace_closest": rows.closest,
+        }
+    )
+
+
+def _inspect(name: str, metrics: Mapping[str, float]) -> list[str]:
+    status, said = STATUSES[int(metrics["status"])], []
+    if status in ("exploded", "detached"):
+        what = monitor.REASONS[int(metrics["failure"]) or monitor.NONFINITE]
+        said.append(
+            f"path {name!r}: the relaxation failed in all {int(metrics['attempts'])} attempts: "
+            f"{what}; there is no barrier"
+        )
+    elif status == "max_steps":
+        said.append(
+            f"path {name!r}: not converged, so there is no barrier; the largest force was "
+            f"{metrics['residual']:.2g} eV/Å after {int(metrics['iterations'])} iterations"
+        )
+    elif status == "endpoint_collapsed":
+        said.append(f"path {name!r}: both ends relax into one minimum; there is no barrier")
+    elif metrics["attempts"] > 1:
+        said.append(
+            f"path {name!r}: the first attempt failed; converged in attempt "
+            f"{int(metrics['attempts'])}"
+        )
+    elif metrics["barrier"] <= max(0.0, metrics["asymmetry"]):
+        said.append(f"path {name!r}: the highest image is an end, so 'barrier' is not one")
+    return said
