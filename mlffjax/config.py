@@ -6,6 +6,7 @@ section whose ``kind`` names a module is a field of type ``Annotated[Config, by_
 it is validated by the class ``Config`` of ``mlffjax/probes/<kind>.py``.
 """
 
+import copy
 import difflib
 import hashlib
 import json
@@ -64,9 +65,21 @@ def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) ->
     data = _parse(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected 'key: value' entries, got {_describe(data)}")
+    return assemble(data, model, overrides, where=str(path))
+
+
+def assemble(
+    data: dict[str, Any], model: type[Model], overrides: Sequence[str] = (), *, where: str
+) -> Model:
+    """Apply overrides such as ``training.epochs=3`` to plain data, and validate.
+
+    Raises:
+        ConfigError: an override leads nowhere, or validation fails; ``where`` opens the message.
+    """
+    data = copy.deepcopy(data)
     for override in overrides:
         _override(data, override)
-    return validate(data, model, where=str(path))
+    return validate(data, model, where=where)
 
 
 def validate(data: Mapping[str, Any], model: type[Model], *, where: str) -> Model:

@@ -30,6 +30,15 @@ class PathConfig(Config):
     """If the file is missing, leave the path and its probes out, with a warning."""
 
 
+class TrajectoryConfig(Config):
+    """One file with a trajectory of another program, such as ab initio dynamics."""
+
+    file: str = pydantic.Field(min_length=1)
+    """Relative to the configuration file, or ``bundled:``."""
+    interval_fs: float = pydantic.Field(gt=0)
+    """Time from one frame of the file to the next, fs."""
+
+
 class RunConfig(Config):
     """One candidate: a strategy on a part of the training frames, with one or more seeds."""
 
@@ -62,6 +71,8 @@ class StudyConfig(Config):
     training: TrainingConfig = TrainingConfig()
     runs: tuple[RunConfig, ...] = pydantic.Field(min_length=1)
     paths: dict[str, PathConfig] = {}
+    trajectories: dict[str, TrajectoryConfig] = {}
+    """To compare molecular dynamics with."""
     probes: tuple[Annotated[Config, by_kind("probes")], ...] = pydantic.Field(min_length=1)
     verdict: VerdictConfig = VerdictConfig()
 
@@ -77,6 +88,13 @@ class StudyConfig(Config):
                 raise ValueError(
                     f"probe {probe.name!r} asks for path {path!r}, "  # type: ignore[attr-defined]
                     f"which is not under 'paths' ({', '.join(self.paths) or 'empty'})"
+                )
+            other = getattr(probe, "trajectory", None)
+            if other is not None and other not in self.trajectories:
+                raise ValueError(
+                    f"probe {probe.name!r} asks for trajectory "  # type: ignore[attr-defined]
+                    f"{other!r}, which is not under 'trajectories' "
+                    f"({', '.join(self.trajectories) or 'empty'})"
                 )
         return self
 

@@ -17,7 +17,7 @@ from mlffjax.potential import store
 from mlffjax.potential.base import Potential
 from mlffjax.probes._probe import Context, Metrics, Probe
 from mlffjax.registry import resolve
-from mlffjax.study.plan import Plan, PlannedRun, path_digest, used_frames
+from mlffjax.study.plan import Plan, PlannedRun, path_digest, trajectory_digest, used_frames
 from mlffjax.study.progress import Meter
 from mlffjax.study.records import (
     SCHEMA,
@@ -97,6 +97,7 @@ def _fingerprint(run: PlannedRun, section: Any, plan: Plan, frames: Sequence[int
     """Of everything a record depends on besides the versions of the software."""
     uses = section.uses
     path = getattr(section, "path", None)
+    other = getattr(section, "trajectory", None)
     return configuration.fingerprint(
         SCHEMA,
         run.fingerprint,
@@ -104,6 +105,7 @@ def _fingerprint(run: PlannedRun, section: Any, plan: Plan, frames: Sequence[int
         [plan.dataset.digest, list(frames)] if "frames" in uses else None,
         run.splits if "splits" in uses else None,
         path_digest(plan.paths[path]) if "paths" in uses and path is not None else None,
+        *([] if other is None else [trajectory_digest(plan.trajectories[other])]),
     )
 
 
@@ -116,6 +118,7 @@ def _context(
         "frames": tuple(plan.dataset.frames[index] for index in frames),
         "splits": {name: tuple(place[i] for i in part) for name, part in run.splits.items()},
         "paths": plan.paths,
+        "trajectories": plan.trajectories,
     }
     chosen = {name: value for name, value in available.items() if name in section.uses}
     return Context(potential.elements, potential.cutoff, **chosen)
@@ -155,15 +158,23 @@ def _measure_group(
     for first in range(0, len(group), width):
         chunk, start = group[first : first + width], time.monotonic()
         try:
-            results = _measure(probe, [task.potential for task in chunk])
+            results = _measure(probe, chunk, out)
             outcomes = [_outcome(probe, result) for result in results]
         except Exception as error:  # one probe must not end the study
             outcomes = [_failure(error)] * len(chunk)
         _finish(chunk, outcomes, out, meter, surroundings, start)
 
 
-def _measure(probe: Probe, potentials: Sequence[Potential]) -> list[Metrics]:
+def _measure(probe: Probe, tasks: Sequence[_Task], out: Path) -> list[Metrics]:
     """Metrics of every potential, on the host."""
+    potentials = [task.potential for task in tasks]
+    if probe.keeps_files:
+        folders = [
+            out / "runs" / task.run.id / "work" / f"{task.section.name}-{task.fingerprint}"
+            for task in tasks
+        ]
+        pairs = zip(potentials, folders, strict=True)
+        return [jax.device_get(probe.measure(*pair)) for pair in pairs]
     if not probe.compiled:
         return [jax.device_get(probe.measure(potential)) for potential in potentials]
     if len(potentials) == 1:

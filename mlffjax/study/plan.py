@@ -1,5 +1,6 @@
 """From a configuration to runs: data, splits, paths, and a fingerprint for every run."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -7,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlffjax import config as configuration
+from mlffjax.dynamics.frames import from_frames
+from mlffjax.dynamics.trajectory import Trajectory
 from mlffjax.errors import CompatibilityError, ConfigError, InputError
 from mlffjax.potential import store
 from mlffjax.potential.base import EnergyModel, Potential
@@ -55,6 +58,7 @@ class Plan(NamedTuple):
     fingerprint: str
     dataset: Dataset
     paths: Mapping[str, Path]
+    trajectories: Mapping[str, Trajectory]
     probes: tuple[Any, ...]
     """Probe sections; those of missing optional paths are left out."""
     architecture: EnergyModel | None
@@ -77,6 +81,12 @@ def make_plan(config: StudyConfig, base: FilePath) -> Plan:
     """
     dataset = datasets.load(config.data, base)
     paths, warnings = _read_paths(config, base)
+    trajectories = {
+        name: from_frames(
+            configuration.resolve_path(section.file, base), timestep_fs=section.interval_fs
+        )
+        for name, section in config.trajectories.items()
+    }
     probes = tuple(p for p in config.probes if getattr(p, "path", None) in (None, *paths))
     _check_starts(config)
     foundation = _foundation(config, base, dataset, paths)
@@ -98,7 +108,16 @@ def make_plan(config: StudyConfig, base: FilePath) -> Plan:
     )
     warnings += _shared_structures(dataset.frames, paths)
     return Plan(
-        config, fingerprint, dataset, paths, probes, architecture, foundation, runs, warnings
+        config=config,
+        fingerprint=fingerprint,
+        dataset=dataset,
+        paths=paths,
+        trajectories=trajectories,
+        probes=probes,
+        architecture=architecture,
+        foundation=foundation,
+        runs=runs,
+        warnings=warnings,
     )
 
 
@@ -110,6 +129,13 @@ def used_frames(plan: Plan) -> tuple[int, ...]:
 def path_digest(path: Path) -> str:
     """Digest of images and labels of a path."""
     return datasets.digest(path.frames, {}, path.name)
+
+
+def trajectory_digest(trajectory: Trajectory) -> str:
+    """Digest of atoms, times and positions of a trajectory."""
+    places = trajectory["positions"]
+    parts = (trajectory.system.numbers, places.times_fs, places[:])
+    return hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in parts)).hexdigest()
 
 
 def _run(
