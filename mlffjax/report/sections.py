@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pydantic
 
-from mlffjax.report import figures, tables
+from mlffjax.report import dynamics, figures, tables
 from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure
 from mlffjax.report.tables import Table
@@ -67,6 +67,7 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
             "Interlayer sliding",
             (figures.sliding_figure(study, looks), tables.sliding_table(study)),
         ),
+        *_dynamics(study, looks),
         Section(
             "training",
             "Training",
@@ -74,6 +75,12 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
         ),
         Section("provenance", "Provenance", _provenance(study)),
     )
+
+
+def _dynamics(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
+    """Molecular dynamics, for studies that ask for it."""
+    blocks = dynamics.blocks(study, looks)
+    return (Section("dynamics", "Molecular dynamics", blocks),) if blocks else ()
 
 
 def _verdict(study: StudyRecords) -> Section:

@@ -232,6 +232,33 @@ def kinds_table(study: StudyRecords) -> Table:
     return table._replace(columns=headings, rows=rows)
 
 
+def measured_table(
+    table: Table, study: StudyRecords, kind: str, columns: Sequence[Column]
+) -> Table:
+    """One row per candidate and probe of a kind, straight from the records.
+
+    Columns that no run has a number for are left out.
+    """
+    probes = probes_of_kind(study, kind)
+    if not probes:
+        return table._replace(missing=absence(study, kind))
+    groups = study.by_name().items()
+    kept = [
+        column
+        for column in columns
+        if finite(
+            r.metric(p.name, column.metric) for p in probes for _, runs in groups for r in runs
+        )
+    ]
+    rows = tuple(
+        (Cell(name, name), Cell(p.name, p.name), *(_mean(runs, p.name, c) for c in kept))
+        for p in probes
+        for name, runs in groups
+    )
+    heads = ("Candidate", "Probe", *(column.heading for column in kept))
+    return table._replace(columns=heads, rows=rows)
+
+
 def _mean(runs: Iterable[RunRecords], probe: str, column: Column) -> Cell:
     mean, spread, _ = mean_and_std(run.metric(probe, column.metric) for run in runs)
     return number(mean, column, spread=spread)

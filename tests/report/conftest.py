@@ -231,4 +231,62 @@ def _sliding(name, seed, probe, rng):
     return metrics, {}, arrays
 
 
-_MAKERS = {"accuracy": _accuracy, "fixed_path": _fixed_path, "sliding": _sliding}
+def _stability(name, seed, probe, rng):
+    del probe
+    times = np.arange(0.0, 2000.0, 10.0)
+    warm = 600 + 20 * rng.normal(size=(2, len(times)))
+    if name == "scratch":
+        warm[:, 120:] = np.nan  # stopped
+    arrays = {"series_temperature": warm, "series_temperature_fs": times}
+    survived = 0.5 if name == "scratch" else 1.0
+    metrics = {"survived": survived, "time": 1.2, "temperature": 600.0 + seed, "rmsd": 0.3}
+    return metrics, {}, arrays
+
+
+def _transport(name, seed, probe, rng):
+    del name, seed, probe
+    r, t, f = np.linspace(0.1, 8, 60), np.arange(0.0, 900.0, 8.0), np.linspace(0, 12, 50)
+    g = 1 + np.exp(-((r - 3) ** 2)) + 0.01 * rng.normal(size=r.shape)
+    arrays = {
+        "rdf": np.stack([g, g]),
+        "rdf_radii": r,
+        "rdf_reference": np.stack([g + 0.1, g]),
+        "rdf_reference_radii": r,
+        "msd_in_plane/Cr": 0.02 * t,
+        "msd_out_of_plane/Cr": 0.001 * t,
+        "msd_in_plane/Te": 0.001 * t,
+        "msd_fs": t,
+        "vacf": np.cos(t / 50) * np.exp(-t / 200),
+        "vacf_fs": t,
+        "vdos": np.exp(-((f - 3) ** 2)),
+        "vdos_thz": f,
+    }
+    metrics = {"temperature": 600.0, "rdf_difference": 0.1, "diffusion_in_plane/Cr": 5e-6,
+               "diffusion_bound_in_plane/Cr": 9e-6, "diffusion_out_of_plane/Cr": None,
+               "diffusion_bound_out_of_plane/Cr": 1e-6}  # fmt: skip
+    why = {"diffusion_out_of_plane/Cr": "the potential gave nan"}
+    return metrics, why, arrays
+
+
+def _conductivity(name, seed, probe, rng):
+    del name, probe, rng
+    t = np.arange(0.0, 2000.0, 10.0)
+    arrays = {}
+    for axis in ("in_plane", "cross_plane"):
+        arrays |= {
+            f"lags_fs_{axis}": t,
+            f"hfacf_{axis}": np.exp(-t / 300),
+            f"running_{axis}": 0.6 * (1 - np.exp(-t / 300)),
+        }
+    metrics = {"conductivity_in_plane": 0.6 + 0.1 * seed, "pairwise_error": 0.04}
+    return metrics, {}, arrays
+
+
+_MAKERS = {
+    "accuracy": _accuracy,
+    "fixed_path": _fixed_path,
+    "sliding": _sliding,
+    "stability": _stability,
+    "transport": _transport,
+    "conductivity": _conductivity,
+}

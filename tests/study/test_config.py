@@ -6,6 +6,7 @@ from study import small
 from mlffjax.config import dump, read, validate
 from mlffjax.errors import ConfigError, InputError
 from mlffjax.study.config import StudyConfig
+from mlffjax.study.dynamics import DynamicsConfig, planned
 from mlffjax.study.plan import make_plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -19,6 +20,13 @@ def study(**changes):
 def test_packaged_studies_load_and_are_plain_data_again(name):
     config = read(CONFIGS / f"{name}.yaml", StudyConfig)
     assert validate(dump(config), StudyConfig, where="again") == config
+
+
+@pytest.mark.parametrize("name", ["md", "md_paper"])
+def test_packaged_runs_of_dynamics_load_and_are_plain_data_again(name):
+    config = read(CONFIGS / f"{name}.yaml", DynamicsConfig)
+    assert validate(dump(config), DynamicsConfig, where="again") == config
+    assert planned(config, CONFIGS).atoms > 0
 
 
 def test_missing_data_of_the_paper_study_are_one_clear_error():
