@@ -82,7 +82,7 @@ class Runner:
         if index:
             self._fit()
         self.enter(index, channels, None)
-        alive = np.atleast_1d(np.asarray(self.lane.code)) == RUNNING
+        alive = np.asarray(self.lane.code) == RUNNING
         before = self.lane
         self.lane, self._buffers = loop.begin(
             self._program, self._task, self.near, self.lane, self._buffers, np.int64(index)
@@ -194,25 +194,25 @@ class Runner:
         setup = self._setup
         system = setup.systems[lane]
         key = jax.random.fold_in(jax.random.key(setup.config.seed), setup.replica(lane))
-        zero = np.zeros(())
+        zero = jnp.zeros(())
         return State(
-            step=np.zeros((), np.int64),
-            positions=np.array(system.positions),
-            velocities=setup.velocities[lane],
-            forces=np.zeros_like(system.positions),
-            cell=np.array(system.cell),
+            step=jnp.zeros((), jnp.int64),
+            positions=jnp.asarray(system.positions),
+            velocities=jnp.asarray(setup.velocities[lane]),
+            forces=jnp.zeros(system.positions.shape),
+            cell=jnp.asarray(system.cell),
             energy=zero,
-            virial=np.zeros((3, 3)),
+            virial=jnp.zeros((3, 3)),
             bath=(),
             supplied=zero,
-            key=np.asarray(jax.random.key_data(key)),
+            key=jax.random.key_data(key),
         )
 
     def _set_stage(self, index: int, every: dict[str, int]) -> None:
         stage = self._setup.config.stages[index][1]
         last = index == len(self._setup.config.stages) - 1 and bool(every)
-        self._program: Program = self._setup.program(stage, self.slots, last=last)
-        self._task: Task = jax.device_put(self._setup.task(stage, every))
+        self._program = self._setup.program(stage, self.slots, last=last)
+        self._task = jax.device_put(self._setup.task(stage, every))
 
     def _for_start(self) -> tuple[Program, Task]:
         """Without what differs between ensembles, so that one compilation serves all."""
