@@ -36,6 +36,7 @@ from mlffjax.pathways.sensitivity import TOLERANCE, strained
 from mlffjax.pathways.surface import Surface, complement, curvature
 from mlffjax.pathways.vibrations import products, softest
 from mlffjax.potential.base import Potential
+from mlffjax.potential.derivatives import energies
 
 DENSE = 450
 """Free coordinates up to which the Hessian is made and decomposed."""
@@ -173,17 +174,23 @@ def _forcing(
 ) -> tuple[Float[Array, "free 3"], Float[Array, ""], Float[Array, ""]]:
     """Derivatives along the direction: of the gradient, and first and second of the energy."""
 
-    def along(amount: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, "free 3"]]:
-        params = jax.tree.map(lambda p, d: p + amount * d, potential.params, direction.params)
-        deformed = strained(graph, amount * direction.strain)
-        return gradient(dataclasses.replace(potential, params=params), deformed, free)
-
-    def rate(amount: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, "free 3"]]:
-        return jax.jvp(along, (amount,), (jnp.ones_like(amount),))[1]
-
     start = jnp.zeros((), graph.positions.dtype)
-    (first, mixed), (second, _) = jax.jvp(rate, (start,), (jnp.ones_like(start),))
-    return mixed, first, second
+    unit = jnp.ones_like(start)
+
+    def there(amount: Float[Array, ""]) -> tuple[Potential, Graph]:
+        params = jax.tree.map(lambda p, d: p + amount * d, potential.params, direction.params)
+        moved = strained(graph, amount * direction.strain)
+        return dataclasses.replace(potential, params=params), moved
+
+    def slopes(amount: Float[Array, ""]) -> Float[Array, "free 3"]:
+        return gradient(*there(amount), free)[1]
+
+    # Apart from the gradient: its own second derivative would be of third order, for nothing.
+    def rate(amount: Float[Array, ""]) -> Float[Array, ""]:
+        return jax.jvp(lambda amount: energies(*there(amount))[0], (amount,), (unit,))[1]
+
+    first, second = jax.jvp(rate, (start,), (unit,))
+    return jax.jvp(slopes, (start,), (unit,))[1], first, second
 
 
 @jax.jit

@@ -13,12 +13,14 @@ from scipy.optimize import root
 import mlffjax
 from mlffjax import trees
 from mlffjax.errors import CompatibilityError, InputError
-from mlffjax.pathways import bands, elastic
+from mlffjax.pathways import bands, elastic, interpolate
 from mlffjax.pathways.elastic import relax_bands
-from mlffjax.pathways.settings import Elastic
+from mlffjax.pathways.settings import Bounds, Elastic
 from mlffjax.potential.base import Potential
 from mlffjax.potential.pair import lennard_jones
-from mlffjax.probes._example import migration
+from mlffjax.probes._example import slide
+from mlffjax.structures import bundled
+from mlffjax.structures.paths import read_path
 from mlffjax.structures.system import System, from_ase, to_ase
 
 TRACES = []
@@ -184,15 +186,18 @@ def test_a_committee_is_traced():
     assert found.traces.disagreement[-1] == pytest.approx(expected, rel=1e-6)
 
 
-def test_an_end_may_be_the_highest():
-    """From the minimum up to near the saddle: no maximum in between."""
-    band = bands.from_ends(particle(*MINIMA[1]), particle(-0.80, 0.60), 7)
-    settings = FINE.model_copy(update={"endpoints": "keep", "fmax": 0.01})
-    uphill = bands.from_images(bands.systems(band)[4:])
-    found = relax_bands([landscape()], [uphill], settings)[0][0]
-    if found.status == "converged":
-        assert found.top in (0, len(found.energies) - 1)
-        assert "highest image is an end" in found.reason
+def test_a_path_that_only_rises_has_no_barrier():
+    """From the minimum halfway up to the saddle."""
+    band = bands.from_ends(particle(*MINIMA[1]), particle(0.45, 0.2), 11)
+    settings = FINE.model_copy(update={"endpoints": "keep"})
+    found = relax_bands([landscape()], [band], settings)[0][0]
+    assert found.status == "converged"
+    assert found.top == len(found.energies) - 1
+    assert "no saddle between the ends" in found.reason
+    assert "no minima" in found.reason  # it was told to keep the upper end
+    assert np.isnan([found.barrier, found.barrier_reverse, found.saddle_energy]).all()
+    assert found.reaction_energy == pytest.approx(found.energies[-1] - found.energies[0])
+    assert found.reaction_energy > 0
 
 
 def test_running_out_of_steps_gives_no_barrier():
@@ -238,6 +243,32 @@ def test_holes_walls_and_nan_of_a_potential_are_diagnosed(depth, word):
     assert "potential" in found.cause
     once = FINE.model_copy(update={"retry": False})
     assert len(relax_bands([landscape(holes=depth)], [between()], once)[0][0].attempts) == 1
+
+
+def test_steps_that_are_too_long_are_cured_by_smaller_ones(exact):
+    _, (start, _, top) = exact
+    wild = FINE.model_copy(update={"max_step": 3.0, "endpoints": "keep", "optimizer": "lbfgs"})
+    ends = (particle(*p) for p in exact[0][:2])
+    found = relax_bands([landscape()], [bands.from_ends(*ends, 11)], wild)[0][0]
+    assert [a.name for a in found.attempts] == ["as asked", "idpp", "smaller steps"]
+    assert [a.status for a in found.attempts] == ["exploded", "exploded", "converged"]
+    assert "smaller ones cured it" in found.cause
+    assert found.barrier == pytest.approx(top - start, abs=1e-5)
+
+
+def test_layers_that_repel_each_other_come_apart():
+    """Lennard-Jones turned upside down: neighbours beyond 3.8 Å push."""
+    path = slide(images=5).paths["slide"]
+    band = bands.from_path(path, layers=(0, 1))
+    repelling = lennard_jones((18,), epsilon=-0.5, cutoff=8.0)
+    settings = Elastic(endpoints="keep", retry=False, bounds=Bounds(detach=1.0), optimizer="ode12r")
+    found = relax_bands([repelling], [band], settings)[0][0]
+    assert found.status == "detached"
+    assert "layers come apart in image" in found.reason
+    assert "does not bind the layers" in found.cause
+    assert found.traces.gap[0] == pytest.approx(2.9)
+    assert found.traces.gap[-1] > 3.9
+    assert np.isnan(found.barrier)
 
 
 @pytest.fixture(scope="module")
@@ -324,3 +355,33 @@ def test_bad_input(vacancy):
     with pytest.raises(ValueError, match="spring_top above spring"):
         Elastic(spring=1.0, spring_top=0.5)
     assert elastic.relax_bands([ARGON], [], TIGHT) == []
+
+
+@pytest.mark.slow
+def test_the_bundled_gap_path_with_the_bundled_generalist_equals_ase():
+    """Nine images of 21 atoms; images, ends and optimiser as ASE would have them."""
+    potential, _ = mlffjax.load("bundled:generalist")
+    path = read_path(bundled.files("in_gap")[0], "in_gap")
+    band = bands.from_path(path)
+    settings = Elastic(fmax=0.05, endpoint_fmax=0.02)
+    found = relax_bands([potential], [band], settings)[0][0]
+    assert found.status == "converged"
+    images = [to_ase(system) for system in bands.systems(band)]
+    for atoms in images:
+        atoms.calc = mlffjax.calculator(potential)
+    for atoms in (images[0], images[-1]):
+        FIRE(atoms, logfile=None).run(fmax=0.02, steps=500)
+    ends = images[0].positions, images[-1].positions
+    for atoms, places in zip(images, interpolate.with_ends(band.positions, *ends), strict=True):
+        atoms.positions = places
+    theirs = NEB(images, k=0.1, method="improvedtangent")
+    FIRE(theirs, logfile=None).run(fmax=0.5, steps=500)
+    theirs.climb = True
+    FIRE(theirs, logfile=None).run(fmax=0.05, steps=500)
+    energies = [atoms.get_potential_energy() for atoms in images]
+    # A band is converged to 0.05 eV/Å only, but both take the same steps.
+    assert found.barrier == pytest.approx(max(energies) - energies[0], abs=1e-3)
+    settings = settings.model_copy(update={"fmax": 0.02})
+    tight = relax_bands([potential], [band], settings)[0][0]
+    assert tight.status == "converged"
+    assert tight.barrier == pytest.approx(found.barrier, abs=5e-3)
