@@ -28,8 +28,8 @@ SETTLED_FS = 1000.0
 optical mode, so that a zero crossing is not taken for the end."""
 NOISE = 2.5
 """Standard deviations of the noise that the correlation must stay below to count as gone."""
-MARGIN = 1.5
-"""The integral goes on for half as long again: what hides in the noise would add up."""
+MARGIN = 2.0
+"""The integral goes on for as long again: what hides in the noise would add up."""
 
 
 class GreenKubo(NamedTuple):
@@ -74,8 +74,8 @@ def green_kubo(
         temperature_k: mean temperature, of all or of each trajectory.
         axes: Cartesian components to average over: ``IN_PLANE``, ``CROSS_PLANE`` or all three.
         ensemble: of the production run; anything but "nve" is flagged.
-        truncation_fs: where to read the integral; by default 1.5 times the first lag after which
-            the correlation stays within its noise for a picosecond.
+        truncation_fs: where to read the integral; by default twice the first lag after which the
+            correlation stays within its noise for a picosecond.
         highest_thz: highest frequency of the motion; sampling must resolve it.
 
     Raises:

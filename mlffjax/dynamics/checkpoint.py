@@ -7,6 +7,7 @@ versions, CPU).
 """
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -45,7 +46,8 @@ class Progress(NamedTuple):
 def save(path: Path, tree: PyTree, progress: Progress, identity: dict[str, Any]) -> None:
     """Write arrays and progress; the file before stays until the new one is complete."""
     arrays = {
-        f"{index:04d}": np.array(leaf, order="C") for index, leaf in enumerate(jax.tree.leaves(tree))
+        f"{index:04d}": np.array(leaf, order="C")
+        for index, leaf in enumerate(jax.tree.leaves(tree))
     }
     header = {"format": FORMAT, "progress": progress._asdict(), "identity": identity}
     content = safetensors.numpy.save(arrays, {"run": json.dumps(header, allow_nan=False)})
@@ -88,9 +90,10 @@ def filled(template: Tree, leaves: list[np.ndarray], path: Path) -> Tree:
         InputError: they do not.
     """
     wanted, structure = jax.tree.flatten(template)
-    pairs = [((w.shape, np.dtype(w.dtype)), (g.shape, g.dtype)) for w, g in zip(wanted, leaves)]
-    if len(wanted) != len(leaves) or any(first != second for first, second in pairs):
-        odd = next((pair for pair in pairs if pair[0] != pair[1]), (len(wanted), len(leaves)))
+    expected, found = ([(x.shape, np.dtype(x.dtype)) for x in each] for each in (wanted, leaves))
+    if expected != found:
+        pairs = itertools.zip_longest(expected, found)
+        odd = next(pair for pair in pairs if pair[0] != pair[1])
         raise InputError(
             f"{path}: expected the arrays of this run, got others ({odd[0]} expected, {odd[1]} "
             "found); start again in an empty directory"

@@ -122,7 +122,12 @@ def begin(
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(3, 4))
 def advance(
-    program: Program, task: Task, near: Neighborhood, lane: Lane, buffers: Buffers, step: Array,
+    program: Program,
+    task: Task,
+    near: Neighborhood,
+    lane: Lane,
+    buffers: Buffers,
+    step: Array,
     until: Array,
 ) -> tuple[Lane, Buffers, Array]:
     """Go from one step (of all running lanes) as far as possible, at most to another.
@@ -311,9 +316,7 @@ def _observed(
     return values
 
 
-def _mapped(
-    function: Callable[..., Any], program: Program, task: Task, *trees: PyTree
-) -> Any:
+def _mapped(function: Callable[..., Any], program: Program, task: Task, *trees: PyTree) -> Any:
     """``function(potential, *trees)`` for one lane or all."""
     if program.stacked:
         return _lanewise(function, program)(task.potential, *trees)

@@ -5,7 +5,7 @@ digits left for distances. A list therefore goes with local positions: each atom
 lattice vectors into the cell as it was when the list was made, and all relative to their mean.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -64,8 +64,9 @@ def build(
     local = system._replace(positions=system.positions - images @ system.cell)
     near = skin.make(local, cutoff, margin, slots=slots, dtype=dtype)
     graph = near.graph._replace(species=np.asarray(species, np.int32))
-    made = Neighborhood(graph, skin.anchor(near), images, local.positions.mean(axis=0))
-    return made, skin.crowding(near, radius)
+    centre: Any = local.positions.mean(axis=0)  # NumPy, until they are put on a device
+    offsets: Any = images
+    return Neighborhood(graph, skin.anchor(near), offsets, centre), skin.crowding(near, radius)
 
 
 def local_positions(
@@ -80,7 +81,7 @@ def slack(
     positions: Float[Array, "atoms 3"],
     cell: Float[Array, "3 3"],
     cutoff: float,
-    margin: Float[Array, ""],
+    margin: float | Float[Array, ""],
 ) -> Float[Array, ""]:
     """How much closer atoms may come, Å; negative if the list does not hold any more."""
     return skin.slack(near.anchor, local_positions(near, positions, cell), cell, cutoff, margin)

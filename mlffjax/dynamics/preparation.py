@@ -1,8 +1,8 @@
 """From a user's potential, structures and settings to what the device is given."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 
 from mlffjax import config as configs
 from mlffjax import registry, units
+from mlffjax.arrays import Array
 from mlffjax.dynamics import evaluation, velocities
 from mlffjax.dynamics.config import MdConfig, Stage
 from mlffjax.dynamics.loop import Bounds, Function, Program, Task
@@ -97,13 +98,13 @@ class Setup:
             conditions=Conditions(
                 timestep=_number(config.timestep_fs * units.FS),
                 kt=_number(target * units.KB),
-                masses=self.masses,
+                masses=jnp.asarray(self.masses),
                 freedom=_number(self.freedom(stage)),
             ),
-            radii=radii(self.systems[0].numbers),
+            radii=jnp.asarray(radii(self.systems[0].numbers)),
             skin=_number(config.skin),
             bounds=Bounds(*map(_number, (highest, limits.contact, limits.energy_per_atom))),
-            every={name: np.int64(value) for name, value in every.items()},
+            every={name: jnp.asarray(value) for name, value in every.items()},
         )
 
     def temperature(self, stage: Stage) -> float:
@@ -125,7 +126,7 @@ def prepare(
     system: System | Sequence[System],
     config: MdConfig,
     *,
-    observers: Mapping[str, Observer | tuple[int, Callable[..., Any]]] | None,
+    observers: Mapping[str, Observer | tuple[int, Function]] | None,
     velocities: np.ndarray | None,
     masses: np.ndarray | None,
 ) -> Setup:
@@ -149,7 +150,10 @@ def prepare(
         velocities=_velocities(velocities, systems, weights, config),
         species=species_of(systems[0], potential.elements),
         masses=weights,
-        observers={name: Observer(*each) for name, each in (observers or {}).items()},
+        observers={
+            name: each if isinstance(each, Observer) else Observer(each[0], each[1])
+            for name, each in (observers or {}).items()
+        },
     )
     _check_observers(setup)
     return setup
@@ -225,13 +229,13 @@ def _velocities(
     """Initial velocities of all lanes, internal units, the whole at rest."""
     shape = (len(masses), 3)
     if given is not None:
-        given = np.asarray(given, np.float64) / units.FS
-        if given.shape not in (shape, (config.replicas, *shape)) or not np.isfinite(given).all():
+        speeds = np.asarray(given, np.float64) / units.FS
+        if speeds.shape not in (shape, (config.replicas, *shape)) or not np.isfinite(speeds).all():
             raise InputError(
                 f"expected finite velocities in Å/fs of shape {shape} or "
-                f"{(config.replicas, *shape)}, got shape {given.shape}"
+                f"{(config.replicas, *shape)}, got shape {speeds.shape}"
             )
-        drawn = np.broadcast_to(given, (config.replicas, *shape))
+        drawn = np.broadcast_to(speeds, (config.replicas, *shape))
     else:
         temperature = 0.0 if config.initial_velocities == "zero" else config.temperature_k
         exact = config.initial_velocities == "exact"
@@ -261,5 +265,5 @@ def _check_observers(setup: Setup) -> None:
             )
 
 
-def _number(value: float) -> np.ndarray:
-    return np.asarray(value, np.float64)
+def _number(value: float) -> Array:
+    return jnp.asarray(value, jnp.float64)

@@ -23,7 +23,13 @@ UNITS = {
     "positions": "Å",
     "velocities": "Å/fs",
 }
-THERMO = ("potential_energy", "kinetic_energy", "temperature", "pressure", "conserved")
+THERMO: tuple[str, ...] = (
+    "potential_energy",
+    "kinetic_energy",
+    "temperature",
+    "pressure",
+    "conserved",
+)
 
 
 class Sink(Protocol):
@@ -68,9 +74,7 @@ class Memory:
         return joined
 
 
-def channels(
-    setup: Setup, shapes: dict[str, tuple[int, ...]], *, last: bool
-) -> list[Channel]:
+def channels(setup: Setup, shapes: dict[str, tuple[int, ...]], *, last: bool) -> list[Channel]:
     """What a stage stores.
 
     Args:
@@ -79,7 +83,7 @@ def channels(
         last: whether it is production; other stages store thermodynamic quantities only.
     """
     intervals = setup.config.intervals
-    every = dict.fromkeys(THERMO, intervals.thermo)
+    every: dict[str, int] = dict.fromkeys(THERMO, intervals.thermo)
     if last:
         every |= {"positions": intervals.positions, "velocities": intervals.velocities}
         every |= {name: each.every for name, each in setup.observers.items()}

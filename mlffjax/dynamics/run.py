@@ -24,7 +24,7 @@ from mlffjax.dynamics import checkpoint, recording
 from mlffjax.dynamics.channels import Channel, Samples
 from mlffjax.dynamics.checkpoint import Progress
 from mlffjax.dynamics.config import MdConfig
-from mlffjax.dynamics.loop import RUNNING, STATUSES
+from mlffjax.dynamics.loop import RUNNING, STATUSES, Function
 from mlffjax.dynamics.preparation import Observer, Setup, prepare
 from mlffjax.dynamics.recording import Memory, Sink
 from mlffjax.dynamics.runner import Runner
@@ -94,7 +94,7 @@ def run(
     config: MdConfig,
     *,
     directory: str | Path | None = None,
-    observers: Mapping[str, Observer | tuple[int, Callable[..., Any]]] | None = None,
+    observers: Mapping[str, Observer | tuple[int, Function]] | None = None,
     velocities: np.ndarray | None = None,
     masses: np.ndarray | None = None,
     progress: Tell | None = None,

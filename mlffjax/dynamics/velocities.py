@@ -45,7 +45,7 @@ def without_rotation(
     """Velocities of a cluster without angular momentum about its centre of mass.
 
     Raises:
-        InputError: a direction is periodic. Angular momentum is neither conserved nor defined there.
+        InputError: a direction is periodic; there angular momentum is not defined.
     """
     if np.any(pbc):
         raise InputError(

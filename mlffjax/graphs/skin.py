@@ -5,7 +5,7 @@ skin allows (``is_valid``), ``prune`` keeps of it the edges inside the cutoff, s
 the same edges as with a fresh list and pays for no others.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -111,7 +111,8 @@ def anchor(near: SkinList) -> Anchor:
     positions[: len(near.system.positions)] = near.system.positions
     dual = np.zeros((3, 3))
     dual[:, near.system.pbc] = near.dual
-    return Anchor(positions, np.array(near.system.cell, float), dual)
+    leaves: Any = (positions, np.array(near.system.cell, float), dual)
+    return Anchor(*leaves)
 
 
 def slack(
@@ -119,7 +120,7 @@ def slack(
     positions: Float[Array, "atoms 3"],
     cell: Float[Array, "3 3"],
     cutoff: float,
-    skin: float,
+    skin: float | Float[Array, ""],
 ) -> Float[Array, ""]:
     """How much closer, Å, atoms may still come before an edge inside the cutoff may be missing.
 

@@ -183,7 +183,7 @@ class _Engine:
             relaxed = self._bands([cases[k] for k in starts], list(starts.values()), rung)
             shifts = [_shift(cases[k].band, ends[k]) for k in starts]
             for k, found, shift in zip(starts, relaxed, shifts, strict=True):
-                outcomes[k] = _outcome(cases[k].band, found, shift)
+                outcomes[k] = _outcome(cases[k].band, found, shift, self._settings)
         return [outcomes[index] for index in range(len(cases))]
 
     def _ends(self, cases: Sequence[_Case], rung: _Rung) -> list[_Ends]:
@@ -291,11 +291,11 @@ def _shift(band: Band, ends: _Ends) -> np.ndarray:
     return np.linalg.norm(moved, axis=-1).max(axis=-1)
 
 
-def _outcome(band: Band, found: Finished, shift: np.ndarray) -> Outcome:
+def _outcome(band: Band, found: Finished, shift: np.ndarray, settings: Elastic) -> Outcome:
     status, reason = relax.verdict(found)
     band = band._replace(positions=found.positions)
     if status == "converged":
-        return converged_outcome(band, found, shift)
+        return converged_outcome(band, found, shift, end_fmax=settings.endpoint_fmax)
     code = int(found.state.finding.code) if status in RETRIED else 0
     return failed_outcome(
         band, status, reason, code, int(found.state.steps), found=found, shift=shift

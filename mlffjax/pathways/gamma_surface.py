@@ -281,14 +281,14 @@ def _profiles(potential: Potential, systems: list[System], tell: Observe | None)
     for first, batch in _batches(images, len(systems)):
         parts.append(jax.device_get(_profile(potential, batch)))
         if tell is not None:
-            tell(min(first + BATCH, len(systems)), len(systems))
+            tell(min(first + len(batch.species), len(systems)), len(systems))
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(systems)], *parts)
     return Profile(*joined)
 
 
 def _batches(tree: Tree, count: int) -> Iterator[tuple[int, Tree]]:
     """Parts of equal length; the last one repeats its last structure as often as needed."""
-    size = min(BATCH, count)
+    size = -(-count // -(-count // BATCH))
     for first in range(0, count, size):
         rows = np.minimum(np.arange(first, first + size), count - 1)
         yield first, jax.tree.map(lambda leaf, rows=rows: leaf[rows], tree)
@@ -316,7 +316,7 @@ def _relaxed(
         limits = Limits(potential.cutoff, layer_relaxation.SKIN, slots)
         for first, batch in _batches(start, len(left)):
             done: Relaxed = jax.device_get(_relax(potential, batch, allowed, goal, limits=limits))
-            for row, index in enumerate(left[first : first + BATCH]):
+            for row, index in enumerate(left[first : first + len(done.status)]):
                 systems[index] = systems[index]._replace(positions=done.positions[row])
                 residual[index], status[index] = done.residual[row], done.status[row]
             tell(int((status != Status.STALE).sum()), count)

@@ -39,23 +39,24 @@ class Outcome:
     """The result of relaxing one band with one potential.
 
     ``status`` is ``converged``, ``max_steps``, ``exploded``, ``detached`` or
-    ``endpoint_collapsed``. Only with the first are the barriers numbers.
+    ``endpoint_collapsed``. Only with the first are the barriers numbers, and only if the highest
+    image lies between the ends.
     """
 
     status: str
     reason: str
     """Why it is not converged, or what is odd about a converged one; empty otherwise."""
     barrier: float
-    """Highest image above the first, eV; NaN unless converged."""
+    """Highest image above the first, eV; NaN unless the band is converged and has a saddle."""
     barrier_reverse: float
-    """Highest image above the last, eV; NaN unless converged."""
+    """Highest image above the last, eV; NaN as ``barrier``."""
     reaction_energy: float
     """Last image above the first, eV; NaN unless converged."""
     saddle_energy: float
-    """Highest point of the curve through energies and slopes, above the first image, eV; NaN
-    unless converged."""
+    """Highest point of the curve through energies and slopes, above the first image, eV; NaN as
+    ``barrier``."""
     saddle_position: float
-    """Arclength of that point, Å."""
+    """Arclength of that point, Å; NaN as ``barrier``."""
     top: int
     """The climbing image: the highest; 0 or the last if the path has no maximum between its ends,
     -1 unless converged."""
@@ -90,8 +91,13 @@ class Outcome:
 
     @property
     def converged(self) -> bool:
-        """Whether the barriers are numbers."""
+        """Whether the band is relaxed."""
         return self.status == "converged"
+
+    @property
+    def has_saddle(self) -> bool:
+        """Whether it is relaxed and the highest image lies between the ends."""
+        return self.converged and 0 < self.top < len(self.energies) - 1
 
     def image(self, index: int) -> System:
         """An image as a structure; ``image(outcome.top)`` is the transition state."""
@@ -118,24 +124,45 @@ def curve(
     )
 
 
-def converged_outcome(band: Band, found: Finished, end_shift: Float64[np.ndarray, " 2"]) -> Outcome:
-    """The outcome of a band that converged."""
-    energies, forces = (np.asarray(x) for x in (found.state.good.energies, found.state.good.forces))
-    top = int(np.argmax(energies))
-    point = _highest(curve(band.positions, energies, forces))
-    inside = 0 < top < len(energies) - 1
+def converged_outcome(
+    band: Band, found: Finished, end_shift: Float64[np.ndarray, " 2"], *, end_fmax: float
+) -> Outcome:
+    """The outcome of a band that converged.
+
+    Args:
+        band: with the relaxed positions.
+        found: what the driver returned.
+        end_shift: how far the ends moved, Å.
+        end_fmax: force above which an end is not called a minimum, eV/Å.
+    """
     plain = _described(band, found, end_shift)
-    return dataclasses.replace(
+    energies, forces = plain.energies, plain.forces
+    top = int(np.argmax(energies))
+    odd = []
+    if plain.residual_ends > end_fmax:
+        odd.append(
+            f"the ends are no minima of this potential (forces up to {plain.residual_ends:.2g} "
+            "eV/Å)"
+        )
+    if not 0 < top < len(energies) - 1:
+        odd.append("the highest image is an end: there is no saddle between the ends")
+    reached = dataclasses.replace(
         plain,
         status="converged",
-        reason="" if inside else "the highest image is an end: no saddle between the ends",
-        barrier=float(energies[top] - energies[0]),
-        barrier_reverse=float(energies[top] - energies[-1]),
+        reason="; ".join(odd),
         reaction_energy=float(energies[-1] - energies[0]),
-        saddle_energy=float(point.energy),
-        saddle_position=float(point.position),
         top=top,
         residual_top=_largest(forces[top], band.fixed),
+    )
+    if not reached.has_saddle:
+        return reached
+    point = _highest(curve(band.positions, energies, forces))
+    return dataclasses.replace(
+        reached,
+        barrier=float(energies[top] - energies[0]),
+        barrier_reverse=float(energies[top] - energies[-1]),
+        saddle_energy=float(point.energy),
+        saddle_position=float(point.position),
     )
 
 

@@ -5,12 +5,12 @@ the potential's own minima and saddle, in the reference cell. ``barrier_fixed`` 
 along the reference's images as they are (the kind ``fixed_path`` says more about it).
 ``barrier_matched`` is the same after the images were brought to the potential's own lattice.
 
-A band that did not converge has no barrier: the metric is not a number, ``height_last`` tells how
-high the last sound band was, and a warning says what happened.
+A band that did not converge, or has no maximum between its ends, has no barrier: the metric is not
+a number, ``height_last`` tells how high the last sound band was, and a warning says what happened.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -87,8 +87,8 @@ class Config(Section):
     """Springs, tolerance, optimiser, ends, retry."""
 
 
-class _Task(NamedTuple):
-    """What is to be done with each potential."""
+class Task(NamedTuple):
+    """What is to be done with each potential; see ``prepare``."""
 
     config: Config
     start: Band
@@ -103,14 +103,14 @@ def example() -> tuple[Config, Context]:
     return config, migration(images=5)
 
 
-def build(config: Config, context: Context) -> Probe:
-    """Prepare the band and what to compare with.
+def prepare(config: Config, path: paths.Path) -> Task:
+    """Check a path and make the bands to begin with.
 
     Raises:
-        ConfigError: the path is not known, or a lattice is asked of a path without periods.
-        InputError: fixed atoms that do not exist or move along the path, or no layers to be found.
+        ConfigError: a lattice is asked of a path without periods.
+        InputError: equal ends, fixed atoms that do not exist or move along the path, or no layers
+            to be found.
     """
-    path = context.path(config.path)
     first = path.frames[0].system
     if config.lattice != "none" and not first.pbc.any():
         raise ConfigError(
@@ -119,8 +119,19 @@ def build(config: Config, context: Context) -> Probe:
         )
     numbers = layers.find(first).numbers.tolist() if config.layered else ()
     reference = bands.from_path(path, fixed=config.fixed, layers=numbers)
-    energy = paths.energies(path)
-    task = _Task(config, _start(config, reference), reference, energy)
+    return Task(config, _start(config, reference), reference, paths.energies(path))
+
+
+def build(config: Config, context: Context) -> Probe:
+    """Prepare the band and what to compare with.
+
+    Raises:
+        ConfigError: the path is not known, or as ``prepare``.
+        InputError: as ``prepare``.
+    """
+    path = context.path(config.path)
+    task = prepare(config, path)
+    reference, energy = task.reference, task.energy
     units = _UNITS | _MATCHED | _AGAINST_ENERGIES | _AGAINST_MATCHED
     length = interpolate.arclength(reference.positions)
     constants = {"arclength_reference": length}
@@ -160,12 +171,12 @@ def _reasons(config: Config, labelled: bool) -> dict[str, str]:
     return reasons
 
 
-def _measure(task: _Task, potential: Potential) -> dict[str, Any]:
-    outcome = relax_bands([potential], [task.start], task.config.relaxation)[0][0]
-    fixed = _height(potential, task.reference)
-    metrics = _outcome_metrics(task, outcome) | {"barrier_fixed": fixed}
+def _measure(task: Task, potential: Potential) -> dict[str, Any]:
+    outcome = relaxed(task, potential)
+    fixed = heights(potential, task.reference).max()
+    metrics = outcome_metrics(task, outcome) | {"barrier_fixed": fixed}
     if task.config.lattice != "none":
-        metrics |= _matched_metrics(task, potential)
+        metrics |= matched_metrics(task, potential)
     if task.energy is not None:
         reference, asymmetry = task.energy.max(), task.energy[-1]
         metrics |= {
@@ -177,10 +188,16 @@ def _measure(task: _Task, potential: Potential) -> dict[str, Any]:
         }
         if task.config.lattice != "none":
             metrics["barrier_matched_error"] = metrics["barrier_matched"] - reference
-    return {name: np.asarray(value) for name, value in metrics.items()} | _arrays(outcome)
+    return {name: np.asarray(value) for name, value in metrics.items()} | outcome_arrays(outcome)
 
 
-def _outcome_metrics(task: _Task, outcome: Outcome) -> dict[str, Any]:
+def relaxed(task: Task, potential: Potential) -> Outcome:
+    """What becomes of the band; its barriers are numbers only if it converged."""
+    return relax_bands([potential], [task.start], task.config.relaxation)[0][0]
+
+
+def outcome_metrics(task: Task, outcome: Outcome) -> dict[str, Any]:
+    """Numbers of a relaxed band, in the units of the probe; NaN where there is none."""
     places = outcome.band.positions
     return {
         "barrier": outcome.barrier,
@@ -214,7 +231,8 @@ def _path_shift(reference: np.ndarray, relaxed: np.ndarray) -> float:
     return float(np.linalg.norm(rest, axis=-1).max())
 
 
-def _matched_metrics(task: _Task, potential: Potential) -> dict[str, float]:
+def matched_metrics(task: Task, potential: Potential) -> dict[str, float]:
+    """The barrier in the potential's own lattice and the strain; NaN if the cell does not relax."""
     settings = task.config.relaxation
     wanted = Relaxation(
         cell=task.config.lattice, fmax=settings.endpoint_fmax, max_steps=settings.endpoint_steps,
@@ -225,7 +243,7 @@ def _matched_metrics(task: _Task, potential: Potential) -> dict[str, float]:
         return dict.fromkeys(_MATCHED, NAN)
     volume = float(np.linalg.det(np.eye(3) + own.strain)) - 1
     return {
-        "barrier_matched": _height(potential, own.band),
+        "barrier_matched": float(heights(potential, own.band).max()),
         "volume_strain": volume,
         "strain_largest": float(abs(np.linalg.eigvalsh(own.strain)).max()),
     }
@@ -239,14 +257,14 @@ def _energies(potential: Potential, images: Any) -> jax.Array:
 _evaluated = jax.jit(hermite.evaluate)
 
 
-def _height(potential: Potential, band: Band) -> float:
-    """Energy of the highest image above the first, eV, nothing relaxed."""
+def heights(potential: Potential, band: Band) -> Float64[np.ndarray, " images"]:
+    """Energies of the images above the first, eV, nothing relaxed."""
     graphs = graphs_of(bands.systems(band), potential.elements, potential.cutoff)
     energies = np.asarray(_energies(trees.cast(potential, np.float64), graphs))
-    return float((energies - energies[0]).max())
+    return energies - energies[0]
 
 
-def _arrays(outcome: Outcome) -> dict[str, np.ndarray]:
+def outcome_arrays(outcome: Outcome) -> dict[str, np.ndarray]:
     """The relaxed path and the history of all attempts, for figures."""
     places = outcome.band.positions
     heights = outcome.energies - outcome.energies[0]
@@ -263,7 +281,7 @@ def _arrays(outcome: Outcome) -> dict[str, np.ndarray]:
     attempts = [(k, a.traces) for k, a in enumerate(outcome.attempts) if a.traces is not None]
     if not attempts:
         return arrays
-    rows = jax.tree.map(lambda *parts: np.concatenate(parts), *(t for _, t in attempts))
+    rows = jax.tree.map(lambda *parts: _appended(parts), *(t for _, t in attempts))
     number = np.concatenate([np.full(len(t.residual), k) for k, t in attempts])
     gap = {} if np.isnan(rows.gap).all() else {"trace_gap": rows.gap}  # without layers, none
     return (
@@ -277,6 +295,18 @@ def _arrays(outcome: Outcome) -> dict[str, np.ndarray]:
             "trace_closest": rows.closest,
         }
     )
+
+
+def _appended(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of attempts; those that failed before the band grew have NaN for the other images."""
+    width = max(part.shape[1:] for part in parts)
+    if not width:
+        return np.concatenate(parts)
+    missing = [((0, 0), (0, width[0] - part.shape[1])) for part in parts]
+    padded = [
+        np.pad(part, gap, constant_values=NAN) for part, gap in zip(parts, missing, strict=True)
+    ]
+    return np.concatenate(padded)
 
 
 def _inspect(name: str, metrics: Mapping[str, float]) -> list[str]:
@@ -299,6 +329,9 @@ def _inspect(name: str, metrics: Mapping[str, float]) -> list[str]:
             f"path {name!r}: the first attempt failed; converged in attempt "
             f"{int(metrics['attempts'])}"
         )
-    elif metrics["barrier"] <= max(0.0, metrics["asymmetry"]):
-        said.append(f"path {name!r}: the highest image is an end, so 'barrier' is not one")
+    if status == "converged" and np.isnan(metrics["barrier"]):
+        said.append(
+            f"path {name!r}: the highest image is an end, so there is no barrier; forces on the "
+            f"ends are {metrics['residual_ends']:.2g} eV/Å"
+        )
     return said

@@ -176,7 +176,7 @@ def _traces(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterator[Pan
 def _highest(energies: np.ndarray) -> np.ndarray:
     """Of every row the largest number above the first; NaN where the row holds none.
 
-    Images that pad a band hold no numbers.
+    Attempts with fewer images than others hold no numbers for the rest.
     """
     heights = energies - energies[:, :1]
     best = np.where(np.isfinite(heights), heights, -np.inf).max(axis=1)
@@ -227,10 +227,8 @@ def _cut_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterator
             yield Panel(f"{probe.name}: {title}", "shift / translation", label, tuple(traces))
 
 
-def _section(
-    label: str, arrays: Mapping[str, np.ndarray], direction: tuple[int, int]
-) -> Curve:
-    """Energies at grid points along a direction, closed by the first one: the surface is periodic."""
+def _section(label: str, arrays: Mapping[str, np.ndarray], direction: tuple[int, int]) -> Curve:
+    """Energies at grid points along a direction, closed by the first: the surface is periodic."""
     surface = arrays["energy_fine_model"]
     counts = [n for n, wanted in zip(surface.shape, direction, strict=True) if wanted]
     points = math.gcd(*counts)  # a diagonal meets only these

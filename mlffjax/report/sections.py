@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pydantic
 
-from mlffjax.report import dynamics, figures, tables
+from mlffjax.report import dynamics, figures, pathways, tables
 from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure
 from mlffjax.report.tables import Table
@@ -67,7 +67,8 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
             "Interlayer sliding",
             (figures.sliding_figure(study, looks), tables.sliding_table(study)),
         ),
-        *_dynamics(study, looks),
+        *_optional("pathways", "Relaxed paths and surfaces", pathways.blocks(study, looks)),
+        *_optional("dynamics", "Molecular dynamics", dynamics.blocks(study, looks)),
         Section(
             "training",
             "Training",
@@ -77,10 +78,9 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
     )
 
 
-def _dynamics(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
-    """Molecular dynamics, for studies that ask for it."""
-    blocks = dynamics.blocks(study, looks)
-    return (Section("dynamics", "Molecular dynamics", blocks),) if blocks else ()
+def _optional(key: str, title: str, blocks: tuple[Table | Figure, ...]) -> tuple[Section, ...]:
+    """A section for studies that ask for what it shows."""
+    return (Section(key, title, blocks),) if blocks else ()
 
 
 def _verdict(study: StudyRecords) -> Section:
@@ -90,6 +90,7 @@ def _verdict(study: StudyRecords) -> Section:
         (verdict.evidence_for, f"What speaks for {first}"),
         (verdict.evidence_against, f"What speaks against {first}"),
         (verdict.disagreements, "Where another candidate is better"),
+        (verdict.relaxed, "What relaxed bands say, beside the criteria"),
         (verdict.undecided, "What these data cannot tell"),
     )
     limits = ", ".join(f"{name} {value:g}" for name, value in verdict.thresholds.items())

@@ -104,3 +104,5 @@ class Verdict(Config):
     """By rank, those without a rank last."""
     rule: str
     thresholds: dict[str, float]
+    relaxed: tuple[str, ...] = ()
+    """What relaxed bands say, beside the criteria."""

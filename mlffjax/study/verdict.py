@@ -33,12 +33,15 @@ from mlffjax.study.judgement import (
     VerdictConfig,
 )
 from mlffjax.study.records import ProbeInfo, RunRecords, StudyRecords, mean_and_std
+from mlffjax.study.relaxed_evidence import remarks
 
 RULE = (
     "Candidates are ranked by the number of criteria they miss, then by the geometric mean of "
     "error over threshold. Errors are magnitudes averaged over seeds. Two candidates count as "
     "different on a criterion only if their errors differ by more than twice the standard error "
-    "over seeds and if shifting the reference by its stated uncertainty could not exchange them."
+    "over seeds and if shifting the reference by its stated uncertainty could not exchange them. "
+    "Relaxed bands are told beside the criteria and do not count: the reference barrier is that of "
+    "the reference's images."
 )
 SMALLEST = 1e-3  # of a threshold; a better agreement is luck and must not dominate a mean
 
@@ -80,6 +83,7 @@ def judge(records: StudyRecords, config: VerdictConfig) -> Verdict:
         candidates=candidates,
         rule=RULE,
         thresholds=config.model_dump(),
+        relaxed=tuple(remarks(records, config)),
     )
 
 

@@ -23,7 +23,6 @@ from typing import Any
 import mace_against_torch as shared
 
 
-
 def main() -> None:
     """Parse arguments, pin, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -134,7 +133,7 @@ def our_engine(
         ensemble=Config(),
         steps=5 * quarter,
         precision=arguments.dtype,
-        intervals=Intervals(thermo=10, positions=50),
+        intervals=Intervals(thermo=min(10, quarter), positions=min(50, quarter)),
         checkpoint_every=quarter,  # it is then that progress is told
     )
     last = [structure]

@@ -175,8 +175,8 @@ def test_all_forms_agree_for_a_pair_potential():
     exact = compiled(potential, graph, velocities, masses_of(system)).potential
     for other in (
         unfolded_potential_flux(potential, system, velocities),
-        edge_flux(potential, graph, velocities),
-        pairwise_flux(potential, graph, velocities),
+        jax.jit(edge_flux)(potential, graph, velocities),
+        jax.jit(pairwise_flux)(potential, graph, velocities),
     ):
         assert distance(other, exact) < ROUNDING
 

@@ -9,7 +9,7 @@ from ase.md.verlet import VelocityVerlet
 
 import mlffjax
 from mlffjax import trees
-from mlffjax.dynamics import heat_flux, loop, runner
+from mlffjax.dynamics import heat_flux, runner
 from mlffjax.dynamics.preparation import Observer
 from mlffjax.dynamics.run import run
 from mlffjax.dynamics.trajectory import read
@@ -152,7 +152,9 @@ def test_pieces_of_any_length_give_the_same_bits(argon, settings):
     same(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("kind", ["nvt_csvr", "npt_rescaling"])
+@pytest.mark.parametrize(
+    "kind", ["nvt_csvr", pytest.param("npt_rescaling", marks=pytest.mark.slow)]
+)
 def test_lanes_are_what_runs_of_their_own_would_be(argon, settings, kind):
     first, system = argon
     second = lennard_jones((18, 36), epsilon=0.0095, cutoff=6.5)
@@ -182,11 +184,11 @@ def test_lanes_are_what_runs_of_their_own_would_be(argon, settings, kind):
 
 def test_lanes_evaluated_at_once_agree_with_lanes_in_turn(argon, settings, monkeypatch):
     potential, system = argon
-    config = settings("nvt_langevin", steps=40, replicas=3)
+    config = settings("nvt_csvr", steps=40, replicas=2)
     turn = run(potential, system, config)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     once = run(potential, system, config)
-    for lane in range(3):
+    for lane in range(2):
         for name in samples(turn, lane):
             np.testing.assert_allclose(
                 values(once, name, lane), values(turn, name, lane), rtol=1e-9, atol=1e-11
@@ -195,7 +197,9 @@ def test_lanes_evaluated_at_once_agree_with_lanes_in_turn(argon, settings, monke
 
 def test_forces_in_single_precision_follow_those_in_double(argon, settings):
     potential, system = argon
-    system = system._replace(positions=system.positions + [300.0, 0, 0])  # far from the cell
+    system = system._replace(
+        positions=system.positions + np.array([300.0, 0, 0])
+    )  # far from the cell
     double, single = (
         run(potential, system, settings(steps=50, precision=precision))
         for precision in ("float64", "float32")
@@ -213,7 +217,7 @@ def test_stages_follow_each_other_and_observers_watch_the_last(argon, settings):
         steps=30,
         equilibration=[
             {"ensemble": {"kind": "npt_rescaling", "bulk_modulus_gpa": 3}, "steps": 20},
-            {"ensemble": {"kind": "nvt_langevin"}, "steps": 10, "temperature_k": 20},
+            {"ensemble": {"kind": "nvt_csvr"}, "steps": 10, "temperature_k": 20},
         ],
         intervals={"thermo": 5, "positions": 10, "velocities": 10},
     )
@@ -261,9 +265,11 @@ def test_a_time_step_that_is_too_long_is_a_result(argon, settings):
     assert not lane.ok
     assert lane.step < 400
     assert f"step {lane.step} of production" in lane.reason
-    assert np.isfinite(lane.system.positions).all() and np.isfinite(lane.velocities).all()
+    assert np.isfinite(lane.system.positions).all()
+    assert np.isfinite(lane.velocities).all()
     for series in lane.samples["production"].values():
-        assert np.isfinite(series.values).all() and series.steps[-1] <= lane.step
+        assert np.isfinite(series.values).all()
+        assert series.steps[-1] <= lane.step
 
 
 def test_atoms_that_collide_stop_the_run(argon, settings):
@@ -346,19 +352,19 @@ def test_bad_input_is_refused_with_a_remedy(argon, settings):
     potential, system = argon
     near = system._replace(positions=system.positions.copy())
     near.positions[1] = near.positions[0] + [0.3, 0, 0]
-    with pytest.raises(InputError, match="atoms 0 and 1 .* 0.3 Å apart"):
+    with pytest.raises(InputError, match=r"atoms 0 and 1 .* 0.3 Å apart"):
         run(potential, near, settings())
     with pytest.raises(InputError, match="positive masses"):
         run(potential, system, settings(), masses=np.zeros(32))
+    one = system._replace(positions=np.zeros((1, 3)), numbers=np.array([18], np.int32))
     with pytest.raises(InputError, match="at least 2 atoms"):
-        one = system._replace(positions=np.zeros((1, 3)), numbers=np.array([18], np.int32))
         run(potential, one, settings())
     with pytest.raises(InputError, match="clusters only"):
         run(potential, system, settings(remove_rotation=True))
     with pytest.raises(InputError, match="set replicas to"):
         run(potential, [system] * 3, settings(replicas=2))
+    other = system._replace(numbers=np.full(32, 36, np.int32))
     with pytest.raises(InputError, match="same atoms in the same order"):
-        other = system._replace(numbers=np.full(32, 36, np.int32))
         run(potential, [system, other], settings(replicas=2))
     with pytest.raises(InputError, match="velocities in Å/fs"):
         run(potential, system, settings(), velocities=np.zeros((31, 3)))
@@ -374,8 +380,3 @@ def test_64_bit_numbers_are_asked_for(argon, settings):
     potential, system = argon
     with jax.enable_x64(False), pytest.raises(ConfigError, match="jax_enable_x64"):
         run(potential, system, settings())
-
-
-def test_programs_say_what_they_depend_on():
-    assert loop.STATUSES[loop.ENERGY_LOST] == "energy lost"
-    assert loop.STATUSES[loop.TOO_CLOSE] == "too close"

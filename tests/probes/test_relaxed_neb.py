@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -103,11 +105,26 @@ def test_failures_have_no_barrier_and_are_reported(probe):
         assert word in probe.inspect(metrics | {"status": status, "failure": 3})[0]
 
 
+def test_attempts_that_failed_before_the_band_grew_are_kept(found):
+    config, context = relaxed_neb.example()
+    band = bands.from_path(context.paths["hop"])
+    outcome = relax_bands([ARGON], [band], config.relaxation)[0][0]
+    (attempt,) = outcome.attempts
+    early = attempt.traces._replace(energies=attempt.traces.energies[:, :3])
+    both = (dataclasses.replace(attempt, traces=early), attempt)
+    arrays = relaxed_neb.outcome_arrays(dataclasses.replace(outcome, attempts=both))
+    rows = len(found["trace_residual"])
+    assert arrays["trace_energy"].shape == (2 * rows, 5)
+    assert np.isnan(arrays["trace_energy"][:rows, 3:]).all()
+    np.testing.assert_array_equal(arrays["trace_energy"][rows:], found["trace_energy"])
+    assert (arrays["trace_attempt"] == np.repeat([0, 1], rows)).all()
+
+
 def test_good_and_doubtful_successes(probe, found):
     metrics = scalars(found)
     assert probe.inspect(metrics) == []
     assert "first attempt failed" in probe.inspect(metrics | {"attempts": 2.0})[0]
-    assert "is an end" in probe.inspect(metrics | {"asymmetry": metrics["barrier"]})[0]
+    assert "is an end" in probe.inspect(metrics | {"barrier": np.nan})[0]
 
 
 def test_bad_input():

@@ -282,6 +282,56 @@ def _conductivity(name, seed, probe, rng):
     return metrics, {}, arrays
 
 
+def _relaxed_neb(name, seed, probe, rng):
+    del probe, rng
+    exploded = name == "scratch"
+    height = 0.8 + 0.05 * seed
+    x = np.linspace(0.0, 3.0 + 0.1 * seed, 9)  # every band has a length of its own
+    fine = np.linspace(0.0, x[-1], 201)
+    reference = np.linspace(0.0, 2.9, 9)
+    steps = 30
+    residual = np.exp(-np.arange(steps) / 8.0)
+    energies = height * np.sin(np.pi * x / x[-1]) ** 2 + residual[:, None] * (x / 3.0)
+    arrays = {
+        "arclength_model": x,
+        "energy_model": energies[-1] - energies[-1, 0],
+        "arclength_reference": reference,
+        "energy_reference": 0.85 * np.sin(np.pi * reference / 2.9) ** 2,
+        "trace_attempt": np.zeros(steps, int),
+        "trace_residual": residual,
+        "trace_energy": energies,
+    }
+    metrics = {
+        "barrier": height,
+        "barrier_fixed": 0.95,
+        "barrier_matched": 0.9,
+        "barrier_reference": 0.85,
+        "barrier_error": height - 0.85,
+        "converged": 1.0,
+        "status": 0.0,
+        "attempts": 1.0,
+        "iterations": 30.0,
+    }
+    if not exploded:
+        arrays |= {"curve_arclength_model": fine}
+        arrays |= {"curve_energy_model": height * np.sin(np.pi * fine / fine[-1]) ** 2}
+        return metrics, {}, arrays
+    arrays["trace_residual"][-5:] = [4.0, 30.0, 600.0, np.inf, 0.0]
+    arrays["trace_energy"][-2] = np.nan
+    arrays["energy_model"] = 40.0 * arrays["energy_model"]
+    metrics |= {"barrier": None, "barrier_error": None, "converged": 0.0, "status": 2.0}
+    return metrics, {"barrier": "the potential gave nan"}, arrays
+
+
+def _gamma_surface(name, seed, probe, rng):
+    del name, probe, rng
+    first, second = np.meshgrid(np.arange(24) / 24, np.arange(32) / 32, indexing="ij")
+    height = 0.4 + 0.1 * seed
+    fine = height * (np.sin(np.pi * first) ** 2 + np.sin(np.pi * second) ** 2) / 2
+    metrics = {"corrugation": height, "barrier": height / 2, "minima": 1, "closure_error": 1e-9}
+    return metrics, {}, {"energy_fine_model": fine, "energy_model": fine[::8, ::8]}
+
+
 _MAKERS = {
     "accuracy": _accuracy,
     "fixed_path": _fixed_path,
@@ -289,4 +339,6 @@ _MAKERS = {
     "stability": _stability,
     "transport": _transport,
     "conductivity": _conductivity,
+    "relaxed_neb": _relaxed_neb,
+    "gamma_surface": _gamma_surface,
 }

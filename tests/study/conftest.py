@@ -13,7 +13,12 @@ from mlffjax.study.records import (
     write_json,
 )
 
-KINDS = {"accuracy": "accuracy", "in_gap": "fixed_path", "slide": "sliding"}
+KINDS = {
+    "accuracy": "accuracy",
+    "in_gap": "fixed_path",
+    "slide": "sliding",
+    "in_gap_relaxed": "relaxed_neb",
+}
 UNITS = {"test_force_rmse": "eV/Å", "test_energy_rmse": "eV/atom"}
 REFERENCES = {"in_gap": {"barrier_reference": 0.8}, "slide": {"barrier_reference": 0.5}}
 

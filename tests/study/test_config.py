@@ -5,6 +5,8 @@ from study import small
 
 from mlffjax.config import dump, read, validate
 from mlffjax.errors import ConfigError, InputError
+from mlffjax.probes._dynamics import starting_system
+from mlffjax.probes._probe import Context
 from mlffjax.study.config import StudyConfig
 from mlffjax.study.dynamics import DynamicsConfig, planned
 from mlffjax.study.plan import make_plan
@@ -20,6 +22,17 @@ def study(**changes):
 def test_packaged_studies_load_and_are_plain_data_again(name):
     config = read(CONFIGS / f"{name}.yaml", StudyConfig)
     assert validate(dump(config), StudyConfig, where="again") == config
+
+
+def test_probes_of_the_quickstart_find_where_to_start():
+    plan = make_plan(read(CONFIGS / "quickstart.yaml", StudyConfig), CONFIGS)
+    context = Context((24, 51, 52), 5.0, frames=plan.dataset.frames)
+    starts = [
+        probe.start for probe in plan.probes if hasattr(probe, "start") and hasattr(probe, "md")
+    ]
+    assert starts
+    for start in starts:
+        assert 24 in starting_system(start, context).numbers
 
 
 @pytest.mark.parametrize("name", ["md", "md_paper"])

@@ -31,7 +31,7 @@ TILT = 1e-3
 """Sine of the angle to which the layers must lie in the xy plane."""
 
 
-def strains(mode: Mode) -> Float[np.ndarray, "strains 3 3"]:
+def strains(mode: Mode) -> Float[Array, "strains 3 3"]:
     """Orthonormal symmetric tensors that span what the mode allows."""
     axes = [np.outer(e, e) for e in np.eye(3)]
     if mode == "isotropic":
@@ -45,7 +45,7 @@ def strains(mode: Mode) -> Float[np.ndarray, "strains 3 3"]:
         units_ = np.eye(3)
         shears = [np.outer(units_[a], units_[b]) + np.outer(units_[b], units_[a]) for a, b in pairs]
         basis = [*axes, *shears]
-    return np.array([tensor / np.linalg.norm(tensor) for tensor in basis])
+    return jnp.array([tensor / np.linalg.norm(tensor) for tensor in basis])
 
 
 def allowed(
@@ -65,9 +65,7 @@ def exponentials(matrix: Float[Array, "3 3"]) -> tuple[Float[Array, "3 3"], Floa
     return identity + matrix @ mean, mean
 
 
-def upright(
-    before: Float[Array, "3 3"], after: Float[Array, "3 3"]
-) -> Float[Array, "3 3"]:
+def upright(before: Float[Array, "3 3"], after: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
     """Rotation, to be applied from the right, that turns a strained cell as it lay before.
 
     The first vector keeps its direction, and the first two keep their plane.
@@ -136,9 +134,9 @@ def checked_pressure(bar: float) -> float:
     return bar
 
 
-def internal_pressure(bar: float) -> np.float64:
+def internal_pressure(bar: float) -> Float[Array, ""]:
     """eV/Å³."""
-    return np.float64(bar * units.BAR)
+    return jnp.asarray(bar * units.BAR)
 
 
 def _check_layers_lie_flat(cell: np.ndarray, mode: str) -> None:

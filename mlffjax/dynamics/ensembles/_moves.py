@@ -18,9 +18,7 @@ def drift(conditions: Conditions, state: State, part: float) -> State:
     return state._replace(positions=state.positions + change)
 
 
-def supplied(
-    conditions: Conditions, state: State, velocities: Float[Array, "atoms 3"]
-) -> State:
+def supplied(conditions: Conditions, state: State, velocities: Float[Array, "atoms 3"]) -> State:
     """The state with velocities changed by a bath, and the energy that took put down."""
     gained = kinetic_energy(velocities, conditions.masses) - kinetic_energy(
         state.velocities, conditions.masses

@@ -28,7 +28,7 @@ class Section(config.Config):
         del system, cutoff
 
     def check_times(self, timestep_fs: float, temperature_k: float) -> None:
-        """Refuse baths that are faster than the time step can follow, or have nothing to swing with.
+        """Refuse baths that are too fast for the time step, or have nothing to swing with.
 
         Raises:
             ConfigError: names the entry.

@@ -19,7 +19,6 @@ References:
 from typing import ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 import pydantic
 
 from mlffjax import units
@@ -79,10 +78,10 @@ def parameters(config: Config) -> Parameters:
     """In internal units."""
     return Parameters(
         pressure=_barostat.internal_pressure(config.pressure_bar),
-        time=np.float64(config.time_fs * units.FS),
-        thermostat_time=np.float64(config.thermostat_time_fs * units.FS),
+        time=jnp.asarray(config.time_fs * units.FS),
+        thermostat_time=jnp.asarray(config.thermostat_time_fs * units.FS),
         strains=_barostat.strains(config.mode),
-        links=np.zeros(config.links),
+        links=jnp.zeros(config.links),
     )
 
 
@@ -136,9 +135,7 @@ def _inertia(parameters: Parameters, conditions: Conditions) -> Float[Array, ""]
     return (conditions.freedom + 3) / 3 * conditions.kt * parameters.time**2
 
 
-def _cell_kinetic(
-    parameters: Parameters, conditions: Conditions, bath: Bath
-) -> Float[Array, ""]:
+def _cell_kinetic(parameters: Parameters, conditions: Conditions, bath: Bath) -> Float[Array, ""]:
     return _inertia(parameters, conditions) * (bath.rate**2).sum() / 2
 
 

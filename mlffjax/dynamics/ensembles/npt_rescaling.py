@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pydantic
 
 from mlffjax import units
@@ -70,12 +69,12 @@ def example() -> Config:
 
 def parameters(config: Config) -> Parameters:
     """In internal units."""
-    time = np.float64(config.thermostat_time_fs * units.FS)
+    time = jnp.asarray(config.thermostat_time_fs * units.FS)
     csvr = config.thermostat == "csvr"
     return Parameters(
         pressure=_barostat.internal_pressure(config.pressure_bar),
-        compressibility=np.float64(1 / (config.bulk_modulus_gpa * units.GPA)),
-        time=np.float64(config.time_fs * units.FS),
+        compressibility=jnp.asarray(1 / (config.bulk_modulus_gpa * units.GPA)),
+        time=jnp.asarray(config.time_fs * units.FS),
         strains=_barostat.strains(config.mode),
         friction=None if csvr else 1 / time,
         rescaling_time=time if csvr else None,

@@ -8,7 +8,7 @@ Reference: Bussi, Donadio and Parrinello, J. Chem. Phys. 126, 014101 (2007), doi
 
 from typing import Literal, NamedTuple
 
-import numpy as np
+import jax.numpy as jnp
 import pydantic
 
 from mlffjax import units
@@ -41,7 +41,7 @@ def example() -> Config:
 
 def parameters(config: Config) -> Parameters:
     """In internal units."""
-    return Parameters(np.float64(config.time_fs * units.FS))
+    return Parameters(jnp.asarray(config.time_fs * units.FS))
 
 
 def init(parameters: Parameters, conditions: Conditions, state: State) -> tuple[()]:

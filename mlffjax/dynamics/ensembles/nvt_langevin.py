@@ -6,7 +6,7 @@ velocity correlations by about exp(-friction t). Do not measure transport with i
 
 from typing import ClassVar, Literal, NamedTuple
 
-import numpy as np
+import jax.numpy as jnp
 import pydantic
 
 from mlffjax import units
@@ -40,7 +40,7 @@ def example() -> Config:
 
 def parameters(config: Config) -> Parameters:
     """In internal units."""
-    return Parameters(np.float64(config.friction_per_fs / units.FS))
+    return Parameters(jnp.asarray(config.friction_per_fs / units.FS))
 
 
 def init(parameters: Parameters, conditions: Conditions, state: State) -> tuple[()]:

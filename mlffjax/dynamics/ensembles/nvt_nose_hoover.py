@@ -8,7 +8,7 @@ Martyna, Tuckerman, Tobias and Klein, Mol. Phys. 87, 1117 (1996), doi:10.1080/00
 
 from typing import ClassVar, Literal, NamedTuple
 
-import numpy as np
+import jax.numpy as jnp
 import pydantic
 
 from mlffjax import units
@@ -51,7 +51,7 @@ def example() -> Config:
 
 def parameters(config: Config) -> Parameters:
     """In internal units."""
-    return Parameters(np.float64(config.time_fs * units.FS), np.zeros(config.links))
+    return Parameters(jnp.asarray(config.time_fs * units.FS), jnp.zeros(config.links))
 
 
 def init(parameters: Parameters, conditions: Conditions, state: State) -> Chain:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
+import numpy as np
 
 from mlffjax import trees
 from mlffjax.arrays import Array, Float, Int, PRNGKey, PyTree
@@ -247,7 +248,7 @@ class MaceModel:
             "scale": jnp.ones(()),
             "shift": jnp.zeros(()),
             "average_neighbors": jnp.ones(()),
-            **radial_constants(config),
+            **radial_constants(config, np.float32),
         }
         if config.distance_transform:
             constants["distance_transform"] = TRANSFORMS[config.distance_transform].constants

@@ -41,13 +41,14 @@ def radial_functions(
     return FUNCTIONS[config.radial_type](argument, factor, constants, config)
 
 
-def radial_constants(config: MaceConfig) -> dict[str, np.ndarray]:
+def radial_constants(config: MaceConfig, dtype: type = np.float64) -> dict[str, np.ndarray]:
     """Constants of the radial functions as a new model has them: frequencies or centres."""
     count = config.num_bessel
     if config.radial_type == "bessel":
-        return {"bessel_frequencies": np.arange(1, count + 1) * (np.pi / config.r_max)}
+        degrees = np.arange(1, count + 1, dtype=dtype)
+        return {"bessel_frequencies": degrees * dtype(np.pi / config.r_max)}
     if config.radial_type == "gaussian":
-        return {"gaussian_centers": np.linspace(0, config.r_max, count)}
+        return {"gaussian_centers": np.linspace(0, config.r_max, count, dtype=dtype)}
     return {}
 
 
