@@ -9,7 +9,7 @@ The criterion weighs coefficients one by one. A narrow peak at zero frequency, w
 phonons make, is held by many small coefficients of one sign, each below its noise; dropped
 together they lower the conductivity by many error bars. So we keep four times the number. For
 exponential correlations of 20 to 1000 fs sampled every 5 fs, intervals of 95 % then held the truth
-in 92 to 97 % of the cases; with the plain number in 0 to 92 %, at worst 45 % too low.
+in 92 to 97 % of the cases; with the plain number in 0 to 92 %, at worst 61 % too low.
 
 Where atoms diffuse, heat also travels with them, and the zero of energy would matter. Then the
 spectrum of the heat current is replaced by what is left of it when everything that correlates with
