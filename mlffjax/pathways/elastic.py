@@ -109,6 +109,8 @@ def _ladder(settings: Elastic) -> list[_Rung]:
         return [first]
     idpp = first._replace(name="idpp", idpp=True)
     gentle = idpp._replace(name="smaller steps", max_step=GENTLER * settings.max_step)
+    if settings.optimizer == "lbfgs":  # the least robust
+        gentle = gentle._replace(optimizer="fire")
     if relaxes:
         return [first, idpp, gentle]
     return [first, idpp, gentle, gentle._replace(name="relaxed ends", relaxes_ends=True)]

@@ -25,8 +25,9 @@ class Attempt:
     """One try of the ladder."""
 
     name: str
-    """``as asked``; after explosions ``idpp``, ``smaller steps``, ``relaxed ends``, each with what
-    came before; ``overdamped`` (another optimiser) if the last try did not settle."""
+    """``as asked``; after explosions ``idpp``, ``smaller steps`` (by ``fire`` where ``lbfgs`` was
+    asked for), ``relaxed ends``, each with what came before; ``overdamped`` (by ``ode12r``) if the
+    last try did not settle."""
     status: str
     reason: str
     iterations: int

@@ -10,6 +10,7 @@
         history.json                              {column: [one number per epoch]}
         records/<probe>.json                      ProbeRecord
         records/<probe>.npz                       its arrays
+        work/<probe>-<fingerprint>/               trajectories and checkpoints of probes that run MD
       summary.json                                tables and verdict; written at the end
 
 Contract
@@ -51,6 +52,14 @@ Metrics and arrays by kind of probe (reference = labels of the data; model = the
     a defect of cell, neighbour list or precision, not physics).
     arrays ``reaction_coordinate`` [images] from 0 to 1; ``arclength``, ``energy_model``,
     ``energy_reference`` [images], relative to image 0.
+    With a relaxation also ``barrier_relaxed``, ``asymmetry_relaxed``, ``residual``,
+    ``unconverged``, ``interlayer_distance``.
+``gamma_surface``, ``relaxed_neb``, ``stability``, ``transport``, ``conductivity``
+    metrics and their units as in ``units``; the modules of ``mlffjax.probes`` say what they mean.
+    ``status`` counts in the list of statuses of the module, 0 being success; what failed has no
+    number. Arrays: relaxed bands ``arclength_model``, ``energy_model``, ``trace_*`` by iteration;
+    time series ``series_*`` [replicas, samples]; curves ``rdf``, ``msd_*``, ``vacf``, ``vdos``,
+    ``hfacf_*``, ``running_*`` over ``rdf_radii``, ``*_fs``, ``*_thz``.
 
 Arrays and metrics with ``reference`` in their name are absent or null for paths without labels.
 """

@@ -250,7 +250,10 @@ def predictions(model, variant: str, head: str | None = None, forces: bool = Tru
 
 
 def _energy_only(calculator, atoms: Atoms) -> float:
-    """Without the derivative that torch lacks for Chebyshev polynomials."""
+    """Without forces: with Chebyshev polynomials mace-torch's differ from ours by their own size.
+
+    Ours are compared with finite differences of our energies, which equal those of mace-torch.
+    """
     batch = calculator._atoms_to_batch(atoms).to_dict()
     return float(calculator.models[0](batch, compute_force=False)["energy"])
 
