@@ -1,7 +1,9 @@
 """Settings of all tests: float64 on the CPU, costly kinds on request, no state left behind."""
 
+import gc
 import os
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ import mlffjax
 # Marker to the option that selects it. Without their option these tests are left out.
 ON_REQUEST = {"slow": "--slow", "gpu": "--gpu", "torch": "--parity"}
 
+MOST_MAPS = 25_000
 SWITCHES = ("jax_enable_x64", "jax_debug_nans", "jax_numpy_dtype_promotion")
 
 
@@ -52,6 +55,23 @@ def _switches() -> tuple[object, ...]:
         os.getcwd(),
         tuple(sorted(np.geterr().items())),
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs_do_not_pile_up():
+    """Forget compiled programs before the system runs out of memory maps, which XLA aborts at.
+
+    Each program takes a few maps; Linux allows a process 65530 (vm.max_map_count).
+    """
+    yield
+    if _memory_maps() > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
+
+
+def _memory_maps() -> int:
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.is_file() else 0
 
 
 @pytest.fixture
