@@ -11,8 +11,9 @@ import pydantic
 from mlffjax import config, trees
 from mlffjax.dynamics.channels import Samples
 from mlffjax.dynamics.config import MdConfig
+from mlffjax.dynamics.loop import STATUSES as STOPPED
 from mlffjax.dynamics.preparation import Observer
-from mlffjax.dynamics.run import LaneResult, MdResult, run
+from mlffjax.dynamics.run import FINISHED, LaneResult, MdResult, run
 from mlffjax.dynamics.trajectory import read
 from mlffjax.errors import ConfigError
 from mlffjax.potential.base import Potential
@@ -21,7 +22,7 @@ from mlffjax.probes._probe import Context
 from mlffjax.structures.geometry import repeated
 from mlffjax.structures.system import System
 
-STATUSES = ("finished", "not finite", "too close", "too hot", "energy lost")
+STATUSES = (FINISHED, *STOPPED[1:])
 """What the metric ``status`` counts: 0 is the first."""
 PRODUCTION = "production"
 PER_PS = 1000.0  # fs
@@ -61,6 +62,19 @@ def starting_system(start: Start, context: Context) -> System:
     return repeated(found[start.frame].system, start.repeat)
 
 
+def require_periodic(name: str, system: System, remedy: str) -> None:
+    """Refuse a structure with open directions.
+
+    Raises:
+        ConfigError: the structure is not periodic in three directions.
+    """
+    if not system.pbc.all():
+        raise ConfigError(
+            f"probe {name}: expected a structure that is periodic in three directions, got "
+            f"pbc = {system.pbc.tolist()}; {remedy}"
+        )
+
+
 def example_start() -> tuple[Start, Context]:
     """Eight atoms of argon on a cubic lattice."""
     return Start(config_type="kind1"), frames()
@@ -97,6 +111,17 @@ def worst(result: MdResult) -> LaneResult:
     """The first lane that stopped, or the first of all."""
     stopped = [lane for lane in result.lanes if not lane.ok]
     return stopped[0] if stopped else result.lanes[0]
+
+
+def doubts(ensemble: str, metrics: Mapping[str, float]) -> list[str]:
+    """What must be said of time correlations: a bath acted on them, trajectories are missing."""
+    said = [] if ensemble == "nve" else [NVT_BIAS]
+    if metrics["survived"] < 1:
+        said.append(
+            f"{1 - metrics['survived']:.0%} of the trajectories did not get to the end "
+            f"({STATUSES[int(metrics['status'])]}); the others are used"
+        )
+    return said
 
 
 def together(

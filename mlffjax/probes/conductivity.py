@@ -8,7 +8,7 @@ relative errors of two approximate fluxes that are in use, at the end of product
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,18 +20,17 @@ from mlffjax import config as configuration
 from mlffjax import trees, units
 from mlffjax.analysis.cepstral import cepstral
 from mlffjax.analysis.green_kubo import CROSS_PLANE, IN_PLANE, green_kubo
-from mlffjax.analysis.heat_currents import heat_currents, independent_currents
-from mlffjax.dynamics.channels import Samples
+from mlffjax.analysis.heat_currents import HeatCurrents, heat_currents, independent_currents
 from mlffjax.dynamics.config import Intervals, MdConfig
 from mlffjax.dynamics.flux_forms import form_errors
 from mlffjax.dynamics.heat_flux import mean_energies, observe
 from mlffjax.dynamics.preparation import Observer
 from mlffjax.dynamics.run import LaneResult
-from mlffjax.errors import ConfigError, InputError
+from mlffjax.errors import InputError
 from mlffjax.graphs.batching import build as build_graph
 from mlffjax.potential.base import Potential
 from mlffjax.probes import _dynamics
-from mlffjax.probes._dynamics import NVT_BIAS, STATUSES, Start, performed, recorded
+from mlffjax.probes._dynamics import STATUSES, Start, performed, recorded
 from mlffjax.probes._probe import Context, Probe, Section
 from mlffjax.structures.system import System
 
@@ -114,11 +113,7 @@ def build(config: Config, context: Context) -> Probe:
         ConfigError: the data set has no such frame, or it is not periodic in three directions.
     """
     system = _dynamics.starting_system(config.start, context)
-    if not system.pbc.all():
-        raise ConfigError(
-            f"probe {config.name}: expected a structure that is periodic in three directions, got "
-            f"pbc = {system.pbc.tolist()}; a conductivity needs a volume"
-        )
+    _dynamics.require_periodic(config.name, system, "a conductivity needs a volume")
     return Probe(
         name=config.name,
         measure=functools.partial(_measure, config, system),
@@ -145,46 +140,44 @@ def _measure(
         histories = [recorded(lane) for lane in good]
         temperatures = np.array([h["temperature"].values.mean() for h in histories])
         metrics["temperature"] = float(temperatures.mean())
-        metrics |= _forms(potential, good[0])
+        forms, means = _last_state(potential, good[0])
+        metrics |= forms
+        records = np.stack([history[CHANNEL].values for history in histories])
+        currents = heat_currents(records, means)
+        common = {
+            "times_fs": histories[0][CHANNEL].times_fs,
+            "volume": float(abs(np.linalg.det(good[0].system.cell))),
+            "temperature_k": temperatures,
+            "ensemble": configuration.kind_of(config.md.ensemble),
+        }
         for axis in AXES:
-            numbers, curves = _along(config, potential, good[0], histories, temperatures, axis)
+            numbers, curves = _along(config, currents, common, axis)
             metrics |= numbers
             arrays |= curves
     return {name: np.asarray(value) for name, value in metrics.items()} | arrays
 
 
-def _forms(potential: Potential, lane: LaneResult) -> dict[str, float]:
-    """Errors of approximate fluxes at the last state."""
+_errors_of_forms = jax.jit(form_errors)
+_mean_energies = jax.jit(mean_energies)
+
+
+def _last_state(potential: Potential, lane: LaneResult) -> tuple[dict[str, float], np.ndarray]:
+    """Errors of approximate fluxes at the end, and mean energies of the elements there, eV."""
     potential = trees.cast(potential, np.float64)
     graph = build_graph([lane.system], potential.elements, potential.cutoff, dtype=np.float64)
     velocities = np.zeros_like(graph.positions)
     velocities[: len(lane.velocities)] = lane.velocities / units.FS
-    found = jax.jit(form_errors)(potential, graph, velocities)
-    return {"pairwise_error": float(found.pairwise), "edge_error": float(found.edge)}
+    found = _errors_of_forms(potential, graph, velocities)
+    errors = {"pairwise_error": float(found.pairwise), "edge_error": float(found.edge)}
+    return errors, np.asarray(_mean_energies(potential, graph))
 
 
 def _along(
-    config: Config,
-    potential: Potential,
-    lane: LaneResult,
-    histories: Sequence[Mapping[str, Samples]],
-    temperatures: np.ndarray,
-    axis: str,
+    config: Config, currents: HeatCurrents, common: Mapping[str, Any], axis: str
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Both estimates along one direction."""
-    times = histories[0][CHANNEL].times_fs
-    records = np.stack([history[CHANNEL].values for history in histories])
-    potential = trees.cast(potential, np.float64)
-    graph = build_graph([lane.system], potential.elements, potential.cutoff, dtype=np.float64)
-    means = np.asarray(jax.jit(mean_energies)(potential, graph))
-    currents = heat_currents(records, means)
-    common: dict[str, Any] = {
-        "volume": float(abs(np.linalg.det(lane.system.cell))),
-        "temperature_k": temperatures,
-        "axes": AXES[axis],
-        "ensemble": configuration.kind_of(config.md.ensemble),
-    }
-    running = green_kubo(currents.heat, times, truncation_fs=config.truncation_fs, **common)
+    axes = AXES[axis]
+    running = green_kubo(currents.heat, axes=axes, truncation_fs=config.truncation_fs, **common)
     metrics = {
         "conductivity": running.conductivity,
         "conductivity_error": running.error,
@@ -201,8 +194,8 @@ def _along(
     try:
         smooth = cepstral(
             currents.heat,
-            times,
-            others=_others(currents.species, len(AXES[axis])),
+            axes=axes,
+            others=_others(currents.species, len(axes)),
             lowpass_thz=config.lowpass_thz,
             **common,
         )
@@ -226,14 +219,7 @@ def _others(species: np.ndarray, axes: int) -> np.ndarray | None:
 
 
 def _inspect(ensemble: str, metrics: Mapping[str, float]) -> list[str]:
-    said = []
-    if ensemble != "nve":
-        said.append(NVT_BIAS)
-    if metrics["survived"] < 1:
-        said.append(
-            f"{1 - metrics['survived']:.0%} of the trajectories did not get to the end "
-            f"({STATUSES[int(metrics['status'])]}); the others are used"
-        )
+    said = _dynamics.doubts(ensemble, metrics)
     for axis in AXES:
         if metrics[f"doubts_{axis}"] > 0:
             said.append(

@@ -39,7 +39,7 @@ from mlffjax.dynamics.config import Intervals, MdConfig
 from mlffjax.errors import ConfigError, InputError
 from mlffjax.potential.base import Potential
 from mlffjax.probes import _dynamics
-from mlffjax.probes._dynamics import NVT_BIAS, STATUSES, Start, performed, recorded, together
+from mlffjax.probes._dynamics import STATUSES, Start, performed, recorded, together
 from mlffjax.probes._motion_reference import (
     Reference,
     from_snapshots,
@@ -136,11 +136,8 @@ def build(config: Config, context: Context) -> Probe:
         InputError: the reference differs in its elements or is too short.
     """
     system = _dynamics.starting_system(config.start, context)
-    if not system.pbc.all():
-        raise ConfigError(
-            f"probe {config.name}: expected a structure that is periodic in three directions, got "
-            f"pbc = {system.pbc.tolist()}; give open directions a period with enough vacuum"
-        )
+    remedy = "give open directions a period with enough vacuum"
+    _dynamics.require_periodic(config.name, system, remedy)
     elements = [symbol(int(number)) for number in np.unique(system.numbers)]
     if config.hops is not None and config.hops.element not in elements:
         raise ConfigError(
@@ -157,7 +154,7 @@ def build(config: Config, context: Context) -> Probe:
         keeps_files=True,
         constants=reference_arrays(reference),
         reasons=_reasons(config, reference),
-        inspect=functools.partial(_inspect, configuration.kind_of(config.md.ensemble)),
+        inspect=functools.partial(_dynamics.doubts, configuration.kind_of(config.md.ensemble)),
     )
 
 
@@ -347,15 +344,3 @@ def _hopping(task: _Task, good: Histories) -> Found:
         "hop_rate_low": float(low),
         "hop_rate_high": float(high),
     }, {}
-
-
-def _inspect(ensemble: str, metrics: Mapping[str, float]) -> list[str]:
-    said = []
-    if ensemble != "nve":
-        said.append(NVT_BIAS)
-    if metrics["survived"] < 1:
-        said.append(
-            f"{1 - metrics['survived']:.0%} of the trajectories did not get to the end "
-            f"({STATUSES[int(metrics['status'])]}); the others are used"
-        )
-    return said

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mlffjax.report import style
 from mlffjax.report.curves import Curve, Measured, extracted, grouped, measured, with_spread
-from mlffjax.report.figures import SPREAD, Looks, absence, probes_of_kind, reference_name
+from mlffjax.report.figures import SPREAD, Looks, filled, probes_of_kind, reference_name
 from mlffjax.report.panels import Figure, Panel, Trace, cleaned, thinned
 from mlffjax.report.tables import Column, Table, measured_table
 from mlffjax.study.records import ProbeInfo, StudyRecords
@@ -69,9 +69,7 @@ def stability_figure(study: StudyRecords, looks: Looks) -> Figure:
             if traces:
                 title, label = f"{probe.name}: {quantity}", f"{quantity} ({unit})"
                 panels.append(Panel(title, "time (ps)", label, tuple(traces)))
-    if not panels:
-        return figure._replace(missing=absence(study, "stability"))
-    return figure._replace(panels=tuple(panels))
+    return filled(figure, panels, study, "stability")
 
 
 def _replica_means(runs: Measured, key: str) -> list[Curve]:
@@ -109,9 +107,7 @@ def motion_figure(study: StudyRecords, looks: Looks) -> Figure:
         for probe in probes_of_kind(study, "transport")
         for panel in _motion_panels(study, probe, looks)
     ]
-    if not panels:
-        return figure._replace(missing=absence(study, "transport"))
-    return figure._replace(panels=tuple(panels))
+    return filled(figure, panels, study, "transport")
 
 
 def _motion_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterator[Panel]:
@@ -227,9 +223,7 @@ def heat_figure(study: StudyRecords, looks: Looks) -> Figure:
                 title = f"{probe.name}: {axis.replace('_', '-')}"
                 if drawn:
                     panels.append(Panel(title, "time (ps)", label, tuple(drawn)))
-    if not panels:
-        return figure._replace(missing=absence(study, "conductivity"))
-    return figure._replace(panels=tuple(panels))
+    return filled(figure, panels, study, "conductivity")
 
 
 def conductivity_table(study: StudyRecords) -> Table:

@@ -70,6 +70,13 @@ def absence(study: StudyRecords, kind: str) -> str:
     return f"The configuration asks for no {kind} probe, so there is nothing to show here."
 
 
+def filled(figure: Figure, panels: Sequence[Panel], study: StudyRecords, kind: str) -> Figure:
+    """The figure with its panels, or with why a kind of probe gave none."""
+    if not panels:
+        return figure._replace(missing=absence(study, kind))
+    return figure._replace(panels=tuple(panels))
+
+
 def parity_figure(study: StudyRecords, looks: Looks) -> Figure:
     """Predicted against reference energies and forces of the test set (the paper's Fig. 5)."""
     figure = Figure(
@@ -84,9 +91,7 @@ def parity_figure(study: StudyRecords, looks: Looks) -> Figure:
         for name, runs in study.by_name().items()
         for panel in _parity_panels(study, probe, name, runs, looks[name])
     ]
-    if not panels:
-        return figure._replace(missing=absence(study, "accuracy"))
-    return figure._replace(panels=tuple(panels))
+    return filled(figure, panels, study, "accuracy")
 
 
 def _parity_panels(
@@ -159,9 +164,7 @@ def profile_figure(study: StudyRecords, looks: Looks) -> Figure:
         for probe in probes_of_kind(study, "fixed_path")
         for panel in _profile_panels(study, probe, looks)
     ]
-    if not panels:
-        return figure._replace(missing=absence(study, "fixed_path"))
-    return figure._replace(panels=tuple(panels))
+    return filled(figure, panels, study, "fixed_path")
 
 
 def _profile_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterator[Panel]:
@@ -261,9 +264,7 @@ def sliding_figure(study: StudyRecords, looks: Looks) -> Figure:
                 probe.name, "sliding distance / lattice translation", ENERGY_LABEL, tuple(traces)
             )
             panels.append(_cut(panel, known))
-    if not panels:
-        return figure._replace(missing=absence(study, "sliding"))
-    return figure._replace(panels=tuple(panels))
+    return filled(figure, panels, study, "sliding")
 
 
 def history_figure(study: StudyRecords, looks: Looks) -> Figure:

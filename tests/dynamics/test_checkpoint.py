@@ -44,9 +44,13 @@ def assert_same(first, second):
         np.testing.assert_array_equal(left.velocities, right.velocities)
 
 
-@pytest.mark.parametrize(("kind", "replicas"), [("nvt_langevin", 1), ("npt_rescaling", 2)])
+# Before the first checkpoint, within equilibration, at its end, within production.
+@pytest.mark.parametrize(
+    ("kind", "replicas", "cuts"),
+    [("nvt_langevin", 1, (0, 2, 4, 5, 8)), ("npt_rescaling", 2, (2, 8))],
+)
 def test_a_run_cut_anywhere_continues_bit_by_bit(
-    argon, settings, tmp_path, monkeypatch, kind, replicas
+    argon, settings, tmp_path, monkeypatch, kind, replicas, cuts
 ):
     potential, system = argon
     config = settings(
@@ -55,8 +59,7 @@ def test_a_run_cut_anywhere_continues_bit_by_bit(
     whole = run(potential, system, config, directory=tmp_path / "whole")
     assert whole.rebuilds > 2
     save = checkpoint.save
-    # Before the first checkpoint, within equilibration, at its end, within production.
-    for index, fatal in enumerate((0, 2, 4, 5, 8)):
+    for index, fatal in enumerate(cuts):
         calls = []
 
         def dying(*arguments, fatal=fatal, calls=calls):

@@ -58,7 +58,7 @@ def test_double_precision(case):
     assert_equal(potential_of(case), REFERENCES[case], np.float64, 1e-10)
 
 
-@pytest.mark.parametrize("case", ["small", "medium", "both_parities"])
+@pytest.mark.parametrize("case", ["small", "medium"])
 def test_single_precision(case):
     # mace-torch's own float32 is up to 3e-6 away from its float64 here. (Not for "three_layers",
     # whose stress cancels to 3e-5 in either program; the live test bounds it by mace-torch's.)
