@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from mlffjax.report import style
 from mlffjax.report.curves import Curve, Measured, extracted, grouped, measured, with_spread
 from mlffjax.report.figures import SPREAD, Looks, filled, probes_of_kind, reference_name
@@ -11,6 +13,8 @@ from mlffjax.study.records import ProbeInfo, StudyRecords
 
 KINDS = ("stability", "transport", "conductivity")
 POINTS = 400  # of a curve
+NEGLIGIBLE_STATES = 1e-3  # of the highest peak of a spectrum
+WIDER = 1.25  # than the spectrum
 FS_PER_PS = 1000.0
 SPECIES = 3  # elements whose displacements are drawn, those that move most
 
@@ -128,8 +132,23 @@ def _motion_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Itera
     traces = [*_reference(source, known, "vacf_reference_fs", "vacf_reference", FS_PER_PS)]
     traces += _curves(known, looks, "vacf_fs", "vacf", FS_PER_PS)
     yield Panel(f"{probe.name}: VACF", "time (ps)", "C(t) / C(0)", tuple(traces))
-    states = _curves(known, looks, "vdos_thz", "vdos")
+    states = _curves(_occupied(known), looks, "vdos_thz", "vdos")
     yield Panel(f"{probe.name}: VDOS", "frequency (THz)", "modes per THz", tuple(states))
+
+
+def _occupied(known: Measured) -> Measured:
+    """Spectra up to the highest frequency at which a candidate has modes worth drawing."""
+    spectra = [(arrays["vdos_thz"], arrays["vdos"]) for _, arrays in known if "vdos" in arrays]
+    tops = [
+        thz[density > NEGLIGIBLE_STATES * density.max()].max(initial=0) for thz, density in spectra
+    ]
+    end = WIDER * max(tops, default=0.0)
+    found = []
+    for run, arrays in known:
+        inside = arrays.get("vdos_thz", np.zeros(0)) <= end
+        cut = {name: arrays[name][inside] for name in ("vdos_thz", "vdos") if name in arrays}
+        found.append((run, {**arrays, **cut}))
+    return found
 
 
 def _mobile(known: Measured) -> list[str]:
