@@ -24,7 +24,6 @@ from mlffjax.structures.system import System
 
 CHUNK = 200  # iterations between two looks of the host, at most
 RENEW = 0.25  # lists with less than this part of their skin left are renewed along with stale ones
-ALIKE = 1.25  # jobs whose numbers of atoms differ by less than this factor share a shape
 ROOT = 1e-9  # Å; shorter vectors are none
 
 
@@ -95,7 +94,7 @@ def run(
     if committee is not None:
         committee = jax.device_put(trees.cast(committee, np.float64))
     done: dict[int, Finished] = {}
-    for group in _alike(jobs):
+    for group in mapping.alike([len(job.numbers) for job in jobs]):
         engine = _Engine(stack, committee, setup, knobs, [jobs[number] for number in group])
         found = engine.run(batch_size)
         done |= dict(zip(group, found, strict=True))
@@ -270,15 +269,3 @@ def _lift(job: Job, normal: np.ndarray) -> np.ndarray:
         lift[order] = places - heights[order]
         below = places.mean()
     return lift
-
-
-def _alike(jobs: Sequence[Job]) -> list[list[int]]:
-    """Numbers of jobs, grouped so that padding to the largest of a group costs little."""
-    groups: list[list[int]] = []
-    for number in sorted(range(len(jobs)), key=lambda n: len(jobs[n].numbers)):
-        first = groups[-1][0] if groups else None
-        if first is not None and len(jobs[number].numbers) <= ALIKE * len(jobs[first].numbers):
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return groups

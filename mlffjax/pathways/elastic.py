@@ -83,22 +83,50 @@ def relax_bands(
         CompatibilityError: an element that is not known, or potentials of different models.
         ConfigError: JAX is not set to 64 bits.
     """
-    settings = settings or Elastic()
-    _check_growth(settings, bands)
-    cases = [_Case(band, which) for band in bands for which in range(len(potentials))]
-    engine = _Engine(potentials, settings, committee, batch_size)
-    finished = engine.run(cases)
     count = len(potentials)
+    pairs = [(band, which) for band in bands for which in range(count)]
+    finished = relax_pairs(potentials, pairs, settings, committee=committee, batch_size=batch_size)
     return [finished[first : first + count] for first in range(0, len(finished), count)]
 
 
-def _check_growth(settings: Elastic, bands: Sequence[Band]) -> None:
-    for index, band in enumerate(bands):
-        if settings.grow_to is not None and settings.grow_to < len(band.positions):
-            raise InputError(
-                f"expected grow_to of at least the {len(band.positions)} images of band {index}, "
-                f"got {settings.grow_to}"
-            )
+def relax_pairs(
+    potentials: Sequence[Potential],
+    pairs: Sequence[tuple[Band, int]],
+    settings: Elastic | None = None,
+    *,
+    committee: Potential | None = None,
+    batch_size: int | None = None,
+) -> list[Outcome]:
+    """Relax chosen bands with chosen potentials, all in one go.
+
+    Args:
+        potentials: of one model.
+        pairs: a band and the index of the potential it is relaxed with.
+        settings: see ``Elastic``.
+        committee: as ``relax_bands``.
+        batch_size: as ``relax_bands``.
+
+    Returns:
+        One outcome for every pair.
+
+    Raises:
+        InputError: as ``relax_bands``.
+        CompatibilityError: as ``relax_bands``.
+        ConfigError: as ``relax_bands``.
+    """
+    settings = settings or Elastic()
+    cases = [_Case(*pair) for pair in pairs]
+    _check_growth(settings, cases)
+    return _Engine(potentials, settings, committee, batch_size).run(cases)
+
+
+def _check_growth(settings: Elastic, cases: Sequence[_Case]) -> None:
+    most = max((len(case.band.positions) for case in cases), default=0)
+    if settings.grow_to is not None and settings.grow_to < most:
+        raise InputError(
+            f"expected grow_to of at least the {most} images of the longest band, got "
+            f"{settings.grow_to}"
+        )
 
 
 def _ladder(settings: Elastic) -> list[_Rung]:
@@ -109,8 +137,8 @@ def _ladder(settings: Elastic) -> list[_Rung]:
         return [first]
     idpp = first._replace(name="idpp", idpp=True)
     gentle = idpp._replace(name="smaller steps", max_step=GENTLER * settings.max_step)
-    if settings.optimizer == "lbfgs":  # the least robust
-        gentle = gentle._replace(optimizer="fire")
+    if settings.optimizer != "ode12r":  # the most robust
+        gentle = gentle._replace(optimizer="ode12r")
     if relaxes:
         return [first, idpp, gentle]
     return [first, idpp, gentle, gentle._replace(name="relaxed ends", relaxes_ends=True)]

@@ -63,7 +63,7 @@ def examined(
 
     def total(positions: Array, cell: Array, parameters: PyTree) -> Array:
         moved = graph._replace(positions=positions, cell=cell[None])
-        return jnp.where(graph.atom_mask, _atomic_energies(model, parameters, moved), 0).sum()
+        return jnp.where(graph.atom_mask, atomic_energies(model, parameters, moved), 0).sum()
 
     wanted = (0, 1) if by_cell else (0,)
     energy, gradient = jax.value_and_grad(total, argnums=wanted)(
@@ -97,7 +97,8 @@ def each(function: Callable[[Any], Found], active: Bool[Array, "images"], images
     )
 
 
-def _atomic_energies(model: Any, parameters: PyTree, graph: Graph) -> Float[Array, "atoms"]:
+def atomic_energies(model: Any, parameters: PyTree, graph: Graph) -> Float[Array, "atoms"]:
+    """Interaction energies of the atoms, eV, from what ``folded`` returned."""
     if hasattr(model, "fold"):
         return model.folded_energies(parameters, graph)
     return model.atomic_energies(parameters, graph)

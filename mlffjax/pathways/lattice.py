@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from mlffjax.pathways import bands
 from mlffjax.pathways.bands import Band
-from mlffjax.pathways.relax import Relaxed, relax
+from mlffjax.pathways.relax import Relaxed, job, relax_jobs
 from mlffjax.pathways.settings import Relaxation
 from mlffjax.potential.base import Potential
 
@@ -48,13 +48,39 @@ def matched(
     Raises:
         InputError: the crystal has no period in the directions to be strained.
     """
-    first = bands.systems(band)[0]
-    fixed = np.flatnonzero(band.fixed).tolist()
-    found = relax(
-        potentials, [first], settings, fixed=fixed, layers=band.layers.tolist(),
-        batch_size=batch_size,
-    )[0]  # fmt: skip
-    return [(one, deformed(band, one.deformation)) for one in found]
+    pairs = [(band, which) for which in range(len(potentials))]
+    return matched_pairs(potentials, pairs, settings, batch_size=batch_size)
+
+
+def matched_pairs(
+    potentials: Sequence[Potential],
+    pairs: Sequence[tuple[Band, int]],
+    settings: Relaxation,
+    *,
+    batch_size: int | None = None,
+) -> list[tuple[Relaxed, Matched]]:
+    """The same for chosen bands with chosen potentials, all in one go.
+
+    Args:
+        potentials: of one model.
+        pairs: a band and the index of its potential.
+        settings: as ``matched``.
+        batch_size: as ``relax``.
+
+    Raises:
+        InputError: as ``matched``.
+    """
+    jobs = [
+        job(
+            bands.systems(band)[0], which, strain=settings.cell,
+            fixed=np.flatnonzero(band.fixed).tolist(), layers=band.layers.tolist(),
+        )
+        for band, which in pairs
+    ]  # fmt: skip
+    found = relax_jobs(potentials, jobs, settings, batch_size=batch_size)
+    return [
+        (one, deformed(band, one.deformation)) for (band, _), one in zip(pairs, found, strict=True)
+    ]
 
 
 def deformed(band: Band, deformation: Float64[np.ndarray, "3 3"]) -> Matched:

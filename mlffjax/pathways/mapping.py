@@ -1,6 +1,6 @@
 """One function along a leading axis: in sequence on CPUs, all at once on accelerators."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import jax
@@ -13,6 +13,7 @@ Result = TypeVar("Result")
 # Structures of some tens of atoms evaluated together on an accelerator. More of them bring no
 # speed and cost memory in proportion.
 LANES = 64
+ALIKE = 1.25  # structures whose numbers of atoms differ by less than this factor share a shape
 
 
 def lanes(count: int) -> int:
@@ -26,3 +27,14 @@ def lanes(count: int) -> int:
 def mapped(function: Callable[[PyTree], Result], tree: PyTree) -> Result:
     """Apply ``function`` to every element of the leading axis of ``tree``; stack the results."""
     return jax.lax.map(function, tree, batch_size=lanes(trees.length(tree)))
+
+
+def alike(sizes: Sequence[int]) -> list[list[int]]:
+    """Indices of sizes, grouped so that padding to the largest of a group costs little."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(sizes)), key=lambda n: sizes[n]):
+        if groups and sizes[index] <= ALIKE * sizes[groups[-1][0]]:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups

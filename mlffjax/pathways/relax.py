@@ -73,18 +73,41 @@ def relax(
         ConfigError: JAX is not set to 64 bits.
     """
     settings = settings or Relaxation()
-    setup = Setup(
-        settings.optimizer, 0, CHUNK, settings.skin, elastic=False, strained=settings.cell != "none"
-    )
     jobs = [
         job(system, which, strain=settings.cell, fixed=fixed, layers=layers)
         for system in structures
         for which in range(len(potentials))
     ]
-    found = run(potentials, jobs, setup, knobs_of_structures(settings), batch_size=batch_size)
-    results = [relaxed(each, one) for each, one in zip(jobs, found, strict=True)]
+    results = relax_jobs(potentials, jobs, settings, batch_size=batch_size)
     count = len(potentials)
     return [results[first : first + count] for first in range(0, len(results), count)]
+
+
+def relax_jobs(
+    potentials: Sequence[Potential],
+    jobs: Sequence[Job],
+    settings: Relaxation,
+    *,
+    batch_size: int | None = None,
+) -> list[Relaxed]:
+    """Relax structures that each name their potential, all in one go.
+
+    Args:
+        potentials: of one model.
+        jobs: from ``job``, with the strain of the settings.
+        settings: see ``Relaxation``.
+        batch_size: as ``relax``.
+
+    Raises:
+        InputError: positions that are not usable.
+        CompatibilityError: as ``relax``.
+        ConfigError: as ``relax``.
+    """
+    setup = Setup(
+        settings.optimizer, 0, CHUNK, settings.skin, elastic=False, strained=settings.cell != "none"
+    )
+    found = run(potentials, jobs, setup, knobs_of_structures(settings), batch_size=batch_size)
+    return [relaxed(each, one) for each, one in zip(jobs, found, strict=True)]
 
 
 def job(

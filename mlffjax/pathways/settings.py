@@ -63,9 +63,10 @@ class Elastic(config.Config):
     """Iterations before it is given up."""
     max_step: float = pydantic.Field(default=0.2, gt=0.0)
     """Longest step, Å; see ``optimizers`` for what each limits."""
-    optimizer: optimizers.Kind = "fire"
-    """``ode12r`` needs fewer steps and settles where the inertia of ``fire`` carries a climbing
-    band around its saddle; ``lbfgs`` is the quickest near the end and the least robust."""
+    optimizer: optimizers.Kind = "ode12r"
+    """``ode12r`` settles where the inertia of ``fire`` carries a climbing band around its saddle,
+    and needs fewer steps; ``lbfgs`` is the quickest near the end of an easy path and the least
+    robust."""
     endpoints: Literal["relax", "keep"] = "relax"
     """Whether the ends move to the potential's own minima first."""
     endpoint_fmax: float = pydantic.Field(default=0.02, gt=0.0)

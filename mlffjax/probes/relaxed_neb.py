@@ -18,15 +18,12 @@ import numpy as np
 import pydantic
 from jaxtyping import Float64
 
-from mlffjax import trees
 from mlffjax.errors import ConfigError
-from mlffjax.pathways import bands, hermite, interpolate, monitor
+from mlffjax.pathways import bands, fixed, hermite, interpolate, monitor
 from mlffjax.pathways.bands import Band
 from mlffjax.pathways.elastic import relax_bands
-from mlffjax.pathways.lattice import matched
+from mlffjax.pathways.lattice import matched_pairs
 from mlffjax.pathways.outcome import SAMPLES, Outcome, curve
-from mlffjax.pathways.profiles import band as graphs_of
-from mlffjax.pathways.profiles import profile
 from mlffjax.pathways.settings import Elastic, Relaxation, Strain
 from mlffjax.potential.base import Potential
 from mlffjax.probes._example import migration
@@ -233,25 +230,40 @@ def _path_shift(reference: np.ndarray, relaxed: np.ndarray) -> float:
 
 def matched_metrics(task: Task, potential: Potential) -> dict[str, float]:
     """The barrier in the potential's own lattice and the strain; NaN if the cell does not relax."""
-    settings = task.config.relaxation
+    return matched_metrics_of([potential], [(task, 0)])[0]
+
+
+def matched_metrics_of(
+    potentials: Sequence[Potential], pairs: Sequence[tuple[Task, int]]
+) -> list[dict[str, float]]:
+    """The same for tasks with chosen potentials of one model, in one go.
+
+    The tasks must agree about their lattice and relaxation, as those of one batch do.
+    """
+    if not pairs:
+        return []
+    config = pairs[0][0].config
+    settings = config.relaxation
     wanted = Relaxation(
-        cell=task.config.lattice, fmax=settings.endpoint_fmax, max_steps=settings.endpoint_steps,
+        cell=config.lattice, fmax=settings.endpoint_fmax, max_steps=settings.endpoint_steps,
         skin=settings.skin, bounds=settings.bounds,
     )  # fmt: skip
-    found, own = matched([potential], task.reference, wanted)[0]
-    if found.status != "converged":
-        return dict.fromkeys(_MATCHED, NAN)
-    volume = float(np.linalg.det(np.eye(3) + own.strain)) - 1
+    results = matched_pairs(potentials, [(task.reference, which) for task, which in pairs], wanted)
+    good = [n for n, (found, _) in enumerate(results) if found.status == "converged"]
+    bands_of = [(results[n][1].band, pairs[n][1]) for n in good]
+    energies = dict(zip(good, fixed.heights(potentials, bands_of), strict=True))
+    return [
+        _matched(own.strain, energies[n]) if n in energies else dict.fromkeys(_MATCHED, NAN)
+        for n, (_, own) in enumerate(results)
+    ]
+
+
+def _matched(strain: np.ndarray, energies: np.ndarray) -> dict[str, float]:
     return {
-        "barrier_matched": float(heights(potential, own.band).max()),
-        "volume_strain": volume,
-        "strain_largest": float(abs(np.linalg.eigvalsh(own.strain)).max()),
+        "barrier_matched": float(energies.max()),
+        "volume_strain": float(np.linalg.det(np.eye(3) + strain)) - 1,
+        "strain_largest": float(abs(np.linalg.eigvalsh(strain)).max()),
     }
-
-
-@jax.jit
-def _energies(potential: Potential, images: Any) -> jax.Array:
-    return profile(potential, images).energy
 
 
 _evaluated = jax.jit(hermite.evaluate)
@@ -259,9 +271,7 @@ _evaluated = jax.jit(hermite.evaluate)
 
 def heights(potential: Potential, band: Band) -> Float64[np.ndarray, " images"]:
     """Energies of the images above the first, eV, nothing relaxed."""
-    graphs = graphs_of(bands.systems(band), potential.elements, potential.cutoff)
-    energies = np.asarray(_energies(trees.cast(potential, np.float64), graphs))
-    return energies - energies[0]
+    return fixed.heights([potential], [(band, 0)])[0]
 
 
 def outcome_arrays(outcome: Outcome) -> dict[str, np.ndarray]:

@@ -1,16 +1,14 @@
-"""Figures and tables of relaxed bands and gamma surfaces (the paper's Figs. 3 and 7)."""
+"""Figures and tables of relaxed bands (the paper's Fig. 7), with those of saddles and surfaces."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
-from mlffjax.report import style
-from mlffjax.report.curves import Curve, Measured, extracted, grouped, measured, with_spread
+from mlffjax.report import saddles, style, surfaces
+from mlffjax.report.curves import Measured, extracted, grouped, measured, with_spread
 from mlffjax.report.figures import (
     ENERGY_LABEL,
     PATH_LABEL,
-    SPREAD,
     TALLEST,
     Looks,
     absence,
@@ -21,11 +19,10 @@ from mlffjax.report.panels import Figure, Panel, Trace, cleaned, finite, thinned
 from mlffjax.report.tables import Column, Table, measured_table
 from mlffjax.study.records import ProbeInfo, StudyRecords
 
-RELAXED, SURFACE = "relaxed_neb", "gamma_surface"
+RELAXED = "relaxed_neb"
 POINTS = 400  # of a trace
 # Statuses as the probe numbers them, in words for a note.
 ENDED = ("", "did not settle", "exploded", "came apart", "lost its ends to one minimum")
-DIRECTIONS = {"first lattice vector": (1, 0), "second lattice vector": (0, 1), "their sum": (1, 1)}
 
 BARRIERS = (
     Column("barrier_reference", "Reference barrier (eV)", digits=2),
@@ -42,16 +39,6 @@ BARRIERS = (
     Column("path_shift", "Off the reference path (Å)", digits=2),
     Column("volume_strain", "Volume (%)", 100.0, 1, signed=True),
 )
-SURFACES = (
-    Column("corrugation", "Corrugation (eV)", digits=3),
-    Column("corrugation_per_area", "Corrugation (J/m²)", digits=4),
-    Column("barrier", "Lowest pass (eV)", digits=3),
-    Column("barrier_per_area", "Lowest pass (J/m²)", digits=4),
-    Column("minima", "Minima", digits=1),
-    Column("interlayer_distance", "Layer distance (Å)", digits=3),
-    Column("unconverged", "Not relaxed", digits=1),
-    Column("closure_error", "Closure error (µeV)", 1e6, 3),
-)
 
 
 def blocks(study: StudyRecords, looks: Looks) -> tuple[Figure | Table, ...]:
@@ -60,8 +47,10 @@ def blocks(study: StudyRecords, looks: Looks) -> tuple[Figure | Table, ...]:
     made: list[Figure | Table] = []
     if RELAXED in asked:
         made += [band_figure(study, looks), trace_figure(study, looks), barrier_table(study)]
-    if SURFACE in asked:
-        made += [surface_figure(study, looks), surface_table(study)]
+    if saddles.KIND in asked:
+        made += saddles.blocks(study, looks)
+    if surfaces.KIND in asked:
+        made += surfaces.blocks(study, looks)
     return tuple(made)
 
 
@@ -194,60 +183,3 @@ def barrier_table(study: StudyRecords) -> Table:
         f"candidate minus {reference_name(study)}. Mean ± standard deviation over seeds.",
     )
     return measured_table(table, study, RELAXED, BARRIERS)
-
-
-def surface_figure(study: StudyRecords, looks: Looks) -> Figure:
-    """Cuts through the gamma surface along the lattice vectors of the plane."""
-    figure = Figure(
-        "fig3-gamma-surface",
-        "Cuts through the gamma surface",
-        "Energy above the lowest point of the surface against the shift of the sliding layers, "
-        "from the given stacking along the lattice vectors of the plane and along their sum, "
-        f"interpolated by Fourier series through the computed grid. {SPREAD}",
-    )
-    panels = [
-        panel
-        for probe in probes_of_kind(study, SURFACE)
-        for panel in _cut_panels(study, probe, looks)
-    ]
-    if not panels:
-        return figure._replace(missing=absence(study, SURFACE))
-    return figure._replace(panels=tuple(panels))
-
-
-def _cut_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterator[Panel]:
-    known = measured(study, probe, "energy_fine_model")
-    for title, direction in DIRECTIONS.items():
-        traces: list[Trace] = []
-        for name, runs in grouped(known).items():
-            curves = [_section(f"seed {run.info.seed}", a, direction) for run, a in runs]
-            traces += with_spread(name, looks[name], curves)
-        if traces:
-            label = "energy above the minimum (eV)"
-            yield Panel(f"{probe.name}: {title}", "shift / translation", label, tuple(traces))
-
-
-def _section(label: str, arrays: Mapping[str, np.ndarray], direction: tuple[int, int]) -> Curve:
-    """Energies at grid points along a direction, closed by the first: the surface is periodic."""
-    surface = arrays["energy_fine_model"]
-    counts = [n for n, wanted in zip(surface.shape, direction, strict=True) if wanted]
-    points = math.gcd(*counts)  # a diagonal meets only these
-    steps = np.arange(points + 1)
-    places = [
-        wanted * steps * (n // points) % n if wanted else 0 * steps
-        for n, wanted in zip(surface.shape, direction, strict=True)
-    ]
-    return Curve(label, steps / points, surface[places[0], places[1]])
-
-
-def surface_table(study: StudyRecords) -> Table:
-    """Corrugation, lowest pass and minima of gamma surfaces."""
-    table = Table(
-        "table-gamma-surface",
-        "Gamma surfaces",
-        "Corrugation: highest above lowest point. Lowest pass: what must be climbed to slide from "
-        "one minimum to its next image. J/m² are per area of sheared interface. The closure error "
-        "is the energy change on sliding by a lattice vector. Mean ± standard deviation over "
-        "seeds.",
-    )
-    return measured_table(table, study, SURFACE, SURFACES)

@@ -6,7 +6,8 @@ without which the structure falls into more sheets. An atom of no sheet belongs 
 height it shares, or else to a gap.
 
 Bonds are a matter of the structure: look for the layers of a crystal at rest. In a hot or strained
-frame, or where a slide puts atoms on top of each other, there may be none; name their atoms there.
+frame, or where a slide puts atoms on top of each other, there may be none, or wrong ones; carry
+them over from the crystal at rest there (``like``), or name their atoms.
 """
 
 from collections import Counter
@@ -152,9 +153,10 @@ def find(
         counts = Counter(chemical_symbols[int(z)] for z in system.numbers)
         formula = "".join(f"{symbol}{number}" for symbol, number in sorted(counts.items()))
         raise InputError(
-            f"no layers in {formula}: its bonds make no separate sheets; if it has layers, say "
-            "which atoms are 'intercalated', set a 'scale' of bond lengths, or name the atoms of "
-            "each layer"
+            f"no layers in {formula}: its bonds make no separate sheets; if it is a hot frame of a "
+            "layered crystal, find them in the crystal at rest and carry them over (layers.like, "
+            "or its 'atoms'); otherwise say which atoms are 'intercalated', set a 'scale' of bond "
+            "lengths, or name the atoms of each layer"
         )
     return _assembled(system, found.plane, found.groups)
 
@@ -191,6 +193,24 @@ def named(
         if not len(parts[1]):
             raise InputError("expected some atoms outside the one layer that is named, got none")
     return _assembled(system, _plane_between(system, parts, plane), parts)
+
+
+def like(system: System, rest: Layers) -> Layers:
+    """The layers of a frame by those of the same crystal at rest: the same atoms, other heights.
+
+    Args:
+        system: a hot or strained frame with the atoms of the crystal in the same order.
+        rest: from ``find`` for the crystal at rest.
+
+    Raises:
+        InputError: another number of atoms, or layers that have come to overlap.
+    """
+    if len(system.numbers) != len(rest.numbers):
+        raise InputError(
+            f"expected a frame of the {len(rest.numbers)} atoms whose layers are known, got "
+            f"{len(system.numbers)} atoms"
+        )
+    return _assembled(system, rest.plane, [layer.atoms for layer in rest.layers])
 
 
 def _parted(system: System, least: int, scale: float | None) -> Sheets | None:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 from ase.cell import Cell
-from ase.geometry import find_mic
 from jaxtyping import Float64
 
 from mlffjax.errors import InputError
 from mlffjax.structures.files import read_frames
+from mlffjax.structures.geometry import minimum_image
 from mlffjax.structures.system import Frame
 
 FEWEST = 3
@@ -155,12 +155,7 @@ def _unwrapped(frames: Sequence[Frame]) -> list[np.ndarray]:
     positions = [frames[0].system.positions]
     for frame in frames[1:]:
         system = frame.system
-        # ASE takes three booleans, though it announces one.
-        step, _ = find_mic(
-            system.positions - positions[-1],
-            system.cell,
-            system.pbc,  # pyright: ignore[reportArgumentType]
-        )
+        step = minimum_image(system.positions - positions[-1], system.cell, system.pbc)
         # Adding lattice vectors rather than the step keeps positions that need no unwrapping
         # exactly as they were read.
         move = positions[-1] + step - system.positions

@@ -9,34 +9,27 @@
 Replicas that could not go on are listed with the reason; they do not end the others.
 """
 
-import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import jax
 import numpy as np
 import pydantic
 
-import mlffjax
 from mlffjax import config as configuration
 from mlffjax import units
 from mlffjax.analysis.thermodynamics import energy_drift
 from mlffjax.analysis.uncertainty import mean_with_error
-from mlffjax.config import Config, by_kind
+from mlffjax.config import Config
 from mlffjax.dynamics.config import MdConfig
 from mlffjax.dynamics.heat_flux import observe as heat_flux
 from mlffjax.dynamics.preparation import Observer
 from mlffjax.dynamics.run import LaneResult, MdResult
 from mlffjax.dynamics.run import run as run_dynamics
 from mlffjax.dynamics.trajectory import read
-from mlffjax.errors import InputError
-from mlffjax.potential import store
-from mlffjax.potential.base import Potential
-from mlffjax.registry import resolve
-from mlffjax.structures.files import read_frames
 from mlffjax.structures.geometry import repeated
 from mlffjax.structures.system import System
+from mlffjax.study.inputs import Calculator, frame_of, model_of, require_ase, versions
 from mlffjax.study.lock import locked
 from mlffjax.study.records import number_or_none, write_json
 
@@ -61,11 +54,18 @@ class DynamicsConfig(Config):
     """Cells along each lattice vector."""
     potential: str = "bundled:generalist"
     """Directory of a stored potential, relative to the configuration, or ``bundled:``."""
-    calculator: Annotated[Config, by_kind("potential.sources")] | None = None
+    calculator: Calculator | None = None
     """A section ``kind: ase`` in place of a stored potential."""
     heat_flux: int = pydantic.Field(default=0, ge=0)
     """Steps between samples of the heat flux; 0: none."""
     md: MdConfig
+
+    @pydantic.model_validator(mode="after")
+    def _one_model(self) -> "DynamicsConfig":
+        require_ase(self.calculator)
+        if self.calculator is not None and "potential" in self.model_fields_set:
+            raise ValueError("a 'calculator' excludes 'potential'")
+        return self
 
 
 class DynamicsPlan(NamedTuple):
@@ -121,11 +121,11 @@ def run(
             run (what differs is named).
     """
     system = _system(config, base)
-    potential, name = _potential(config, base, system)
+    model = model_of(config.potential, config.calculator, base, system.numbers)
     observers = {"heat_flux": Observer(config.heat_flux, heat_flux, "eV Å/t*")}
     with locked(out):
         result = run_dynamics(
-            potential,
+            model.potential,
             system,
             config.md,
             directory=out,
@@ -134,39 +134,20 @@ def run(
         )
         summary = {
             "config": configuration.dump(config),
-            "potential": name,
+            "potential": model.described,
             "atoms": len(system.numbers),
             "steps_per_second": number_or_none(result.steps_per_second),
             "neighbor_lists": result.rebuilds,
             "replicas": [_replica(lane, config.md, len(system.numbers)) for lane in result.lanes],
             "failures": _failures(result),
-            "versions": {
-                "mlffjax": mlffjax.__version__,
-                "jax": jax.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         }
         write_json(out / SUMMARY, summary)
     return summary
 
 
 def _system(config: DynamicsConfig, base: Path) -> System:
-    frames = read_frames(configuration.resolve_path(config.structure, base))
-    if config.frame >= len(frames):
-        raise InputError(
-            f"{config.structure}: expected a frame below {len(frames)}, got {config.frame}"
-        )
-    return repeated(frames[config.frame].system, config.repeat)
-
-
-def _potential(config: DynamicsConfig, base: Path, system: System) -> tuple[Potential, Any]:
-    if config.calculator is None:
-        potential, card = store.load(configuration.resolve_path(config.potential, base))
-        return potential, card.name
-    elements = tuple(int(number) for number in np.unique(system.numbers))
-    kind = configuration.kind_of(config.calculator)
-    model = resolve("potential.sources", kind).energy_model(config.calculator, elements)
-    return Potential(model.init(key=jax.random.key(0)), model), model.settings
+    return repeated(frame_of(config.structure, config.frame, base).system, config.repeat)
 
 
 def _failures(result: MdResult) -> list[str]:

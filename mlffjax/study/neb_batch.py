@@ -10,14 +10,16 @@
 
 Three barriers stand in columns of their own and never replace each other: ``barrier_fixed`` on the
 images as they are, ``barrier_matched`` on images brought to the lattice of the model, and
-``barrier_relaxed``. A band that did not converge has no relaxed barrier; its row says what
-happened and why. A pair that is finished, failed or not, is not repeated; one that an error
-stopped is tried again.
+``barrier_relaxed``. With a section ``saddle`` a row has an entry of that name: the saddle below the
+highest image of the relaxed band, its barrier, prefactor and rates.
+
+A band that did not converge has no relaxed barrier; its row says what happened and why. A pair that
+is finished, failed or not, is not repeated; one that an error stopped is tried again. Models of one
+architecture are stacked and measured together.
 """
 
 import csv
 import io
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,17 +28,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-import mlffjax
 from mlffjax import config as configuration
 from mlffjax.durable import write_bytes
 from mlffjax.errors import ConfigError
-from mlffjax.pathways.elastic import relax_bands
+from mlffjax.pathways import fixed
+from mlffjax.pathways.elastic import relax_pairs
+from mlffjax.pathways.mapping import lanes
 from mlffjax.pathways.outcome import Outcome
-from mlffjax.potential.base import Potential
-from mlffjax.probes import relaxed_neb
+from mlffjax.pathways.transition import Options, Transition, refine
+from mlffjax.probes import relaxed_neb, saddle
 from mlffjax.probes.relaxed_neb import Task
 from mlffjax.structures.files import write_frames
 from mlffjax.structures.system import Frame
+from mlffjax.study.inputs import versions
 from mlffjax.study.lock import locked
 from mlffjax.study.neb_inputs import NebConfig, NebPlan, planned, section_of
 from mlffjax.study.records import number_or_none, read_json, write_arrays, write_json
@@ -89,10 +93,12 @@ def run(
     tell = observe or (lambda row, done, every: None)
     rows: dict[tuple[str, str], Row] = {}
     with locked(out):
-        for model, (potential, identity) in plan.models.items():
-            pairs = [_pair(config, plan, path, model, identity, out) for path in plan.tasks]
-            for row in _rows(config, plan, potential, pairs):
-                rows[row["path"], model] = row
+        for group in plan.groups:
+            pairs = [
+                _pair(config, plan, path, model, out) for path in plan.tasks for model in group
+            ]
+            for row in _rows(config, plan, group, pairs):
+                rows[row["path"], row["model"]] = row
                 tell(row, len(rows), plan.pairs)
         report = _report(config, [rows[p, m] for p in plan.tasks for m in plan.models])
         write_bytes(out / TABLE, _table(report["rows"]).encode())
@@ -100,18 +106,18 @@ def run(
     return report
 
 
-def _pair(
-    config: NebConfig, plan: NebPlan, path: str, model: str, identity: Any, out: Path
-) -> _Pair:
+def _pair(config: NebConfig, plan: NebPlan, path: str, model: str, out: Path) -> _Pair:
     settings = configuration.dump(section_of(config, path))
-    parts = (SCHEMA, settings, sorted(config.barriers), plan.digests[path], identity)
+    parts = [SCHEMA, settings, sorted(config.barriers), plan.digests[path], plan.identities[model]]
+    if config.saddle is not None:
+        parts.append(configuration.dump(config.saddle))
     return _Pair(path, model, configuration.fingerprint(*parts), out / PAIRS / model / path)
 
 
 def _rows(
-    config: NebConfig, plan: NebPlan, potential: Potential, pairs: Sequence[_Pair]
+    config: NebConfig, plan: NebPlan, group: Sequence[str], pairs: Sequence[_Pair]
 ) -> Iterator[Row]:
-    """Rows of one model: first those that are there, then the others."""
+    """Rows of models of one architecture: first those that are there, then the others."""
     pending = []
     for pair in pairs:
         known = read_json(_file(pair, ".json"), []) or {}
@@ -119,76 +125,109 @@ def _rows(
             yield known
         else:
             pending.append(pair)
-    for first in range(0, len(pending), config.together):
-        yield from _measured(config, plan, potential, pending[first : first + config.together])
+    width = config.together or lanes(len(pairs))
+    for first in range(0, len(pending), width):
+        yield from _measured(config, plan, group, pending[first : first + width])
 
 
 def _file(pair: _Pair, suffix: str) -> Path:
     return pair.file.with_name(pair.file.name + suffix)  # names may contain dots
 
 
+class _Found(NamedTuple):
+    """What was found for one pair; None where it was not asked for."""
+
+    fixed: np.ndarray
+    matched: dict[str, float] | None
+    outcome: Outcome | None
+    transition: Transition | None
+
+
 def _measured(
-    config: NebConfig, plan: NebPlan, potential: Potential, pairs: Sequence[_Pair]
+    config: NebConfig, plan: NebPlan, group: Sequence[str], pairs: Sequence[_Pair]
 ) -> Iterator[Row]:
-    """Measure and write some pairs of one model."""
-    tasks = [plan.tasks[pair.path] for pair in pairs]
+    """Measure and write some pairs of models of one architecture."""
     start = time.monotonic()
-    outcomes: list[Outcome | None] = [None] * len(pairs)
-    failure = ""
-    if "relaxed" in config.barriers:
-        try:
-            bands = [task.start for task in tasks]
-            outcomes = [row[0] for row in relax_bands([potential], bands, config.relaxation)]
-        except Exception as error:  # one model must not end the batch
-            failure = _said(error)
-    for pair, task, outcome in zip(pairs, tasks, outcomes, strict=True):
+    try:
+        found: list[_Found | str] = [*_found(config, plan, group, pairs)]
+    except Exception as error:  # one pair must not end the batch
+        if len(pairs) > 1:  # nor the others of its call
+            for pair in pairs:
+                yield from _measured(config, plan, group, [pair])
+            return
+        found = [f"{type(error).__name__}: {error}"]
+    seconds = (time.monotonic() - start) / len(pairs)
+    for pair, one in zip(pairs, found, strict=True):
         row: dict[str, Any] = {"path": pair.path, "model": pair.model}
-        row |= {"fingerprint": pair.fingerprint}
+        row["fingerprint"] = pair.fingerprint
         arrays: dict[str, np.ndarray] = {}
-        try:
-            found, arrays = _numbers(config, task, potential, outcome)
-            row |= found
-        except Exception as error:
-            failure = failure or _said(error)
-        if failure:
-            row |= {"status": ERROR, "reason": failure, "cause": ""}
-        row["seconds"] = (time.monotonic() - start) / len(pairs)
         pair.file.parent.mkdir(parents=True, exist_ok=True)
         _file(pair, ".json").unlink(missing_ok=True)  # never a row beside arrays of another
+        if isinstance(one, str):
+            row |= {"status": ERROR, "reason": one, "cause": ""}
+        else:
+            numbers, arrays = _numbers(config, plan.tasks[pair.path], one)
+            row |= numbers
+            if one.outcome is not None:
+                write_frames(_file(pair, ".extxyz"), _frames(pair, one.outcome))
         write_arrays(_file(pair, ".npz"), arrays)
-        if outcome is not None:
-            write_frames(_file(pair, ".extxyz"), _frames(pair, outcome))
+        row["seconds"] = seconds
         write_json(_file(pair, ".json"), row)
         yield row
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _found(
+    config: NebConfig, plan: NebPlan, group: Sequence[str], pairs: Sequence[_Pair]
+) -> Iterator[_Found]:
+    """Everything that is asked of some pairs, each kind of barrier in one call for all of them."""
+    potentials = [plan.models[name] for name in group]
+    tasks = [(plan.tasks[pair.path], group.index(pair.model)) for pair in pairs]
+    energies = fixed.heights(potentials, [(task.reference, which) for task, which in tasks])
+    matched: Sequence[dict[str, float] | None] = [None] * len(pairs)
+    if "matched" in config.barriers:
+        matched = relaxed_neb.matched_metrics_of(potentials, tasks)
+    outcomes: Sequence[Outcome | None] = [None] * len(pairs)
+    if "relaxed" in config.barriers:
+        bands = [(task.start, which) for task, which in tasks]
+        outcomes = relax_pairs(potentials, bands, config.relaxation)
+    for index, (_, which) in enumerate(tasks):
+        outcome, transition = outcomes[index], None
+        if config.saddle is not None and outcome is not None:
+            transition = refine(potentials[which], outcome, config.saddle)
+        yield _Found(energies[index], matched[index], outcome, transition)
 
 
 def _numbers(
-    config: NebConfig, task: Task, potential: Potential, outcome: Outcome | None
+    config: NebConfig, task: Task, found: _Found
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The row of a pair and its arrays."""
-    fixed = relaxed_neb.heights(potential, task.reference)
-    arrays = {"energy_fixed": fixed, "positions_reference": task.reference.positions}
+    arrays = {"energy_fixed": found.fixed, "positions_reference": task.reference.positions}
     numbers: dict[str, float] = {}
     if task.energy is not None:
         arrays["energy_reference"] = task.energy
         numbers["barrier_reference"] = float(task.energy.max())
     if "fixed" in config.barriers:
-        numbers["barrier_fixed"] = float(fixed.max())
-    if "matched" in config.barriers:
-        numbers |= relaxed_neb.matched_metrics(task, potential)
+        numbers["barrier_fixed"] = float(found.fixed.max())
+    numbers |= found.matched or {}
     told: dict[str, Any] = {"status": NOT_RELAXED, "reason": "", "cause": "", "attempts": []}
-    if outcome is not None:
-        metrics = relaxed_neb.outcome_metrics(task, outcome)
+    if found.outcome is not None:
+        metrics = relaxed_neb.outcome_metrics(task, found.outcome)
         numbers |= {_RENAMED.get(name, name): float(value) for name, value in metrics.items()}
-        arrays |= relaxed_neb.outcome_arrays(outcome)
-        told = _told(outcome)
+        arrays |= relaxed_neb.outcome_arrays(found.outcome)
+        told = _told(found.outcome)
     skipped = ("status", "failure", "attempts", "converged")
-    plain = {k: number_or_none(v) for k, v in numbers.items() if k not in skipped}
+    plain: dict[str, Any] = {k: number_or_none(v) for k, v in numbers.items() if k not in skipped}
+    if found.transition is not None and config.saddle is not None:
+        plain["saddle"] = _saddle(found.transition, config.saddle)
+        arrays |= saddle.transition_arrays(found.transition, config.saddle)
     return told | plain, arrays
+
+
+def _saddle(transition: Transition, options: Options) -> dict[str, Any]:
+    """The saddle of a pair: numbers as in the probe of that kind, status and reason in words."""
+    metrics = saddle.transition_metrics(transition, options)
+    plain = {name: number_or_none(float(value)) for name, value in metrics.items()}
+    return plain | {"status": transition.status, "reason": transition.reason}
 
 
 _RENAMED = {
@@ -244,6 +283,9 @@ def _failures(config: NebConfig, rows: Sequence[Row]) -> Iterator[str]:
             yield f"{where}: {row['status']}: {row['reason']}{cause}"
             if row["status"] == ERROR:
                 continue
+        refined = row.get("saddle")
+        if refined and refined["status"] not in ("found", "no_band"):  # the band was named above
+            yield f"{where}: no saddle: {refined['status']}: {refined['reason']}"
         for kind, why in (
             ("fixed", "energies on the images are not finite"),
             ("matched", "the cell of the first image did not relax"),
@@ -262,11 +304,7 @@ def _report(config: NebConfig, rows: Sequence[Row]) -> dict[str, Any]:
             for row in rows
             if row["status"] == "converged" and row["reason"]
         ],
-        "versions": {
-            "mlffjax": mlffjax.__version__,
-            "jax": jax.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
     }
 
 

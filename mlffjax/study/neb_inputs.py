@@ -11,16 +11,16 @@ import pydantic
 
 from mlffjax import config as configuration
 from mlffjax import trees
-from mlffjax.config import Config, by_kind
+from mlffjax.config import Config
 from mlffjax.errors import CompatibilityError, ConfigError, InputError
 from mlffjax.pathways.settings import Elastic, Strain
-from mlffjax.potential import store
+from mlffjax.pathways.transition import Options
 from mlffjax.potential.base import Potential
 from mlffjax.probes import relaxed_neb
 from mlffjax.probes.relaxed_neb import Task
-from mlffjax.registry import resolve
 from mlffjax.structures import paths
 from mlffjax.study.config import NAME
+from mlffjax.study.inputs import Calculator, model_of, require_ase
 from mlffjax.study.plan import path_digest
 
 SUFFIXES = (".xyz", ".extxyz", ".traj")
@@ -43,16 +43,14 @@ class ModelSource(Config):
 
     potential: str | None = None
     """Directory of a stored potential, relative to the configuration file, or ``bundled:``."""
-    calculator: Annotated[Config, by_kind("potential.sources")] | None = None
+    calculator: Calculator | None = None
     """A section ``kind: ase`` in place of a stored potential."""
 
     @pydantic.model_validator(mode="after")
     def _one(self) -> "ModelSource":
         if (self.potential is None) == (self.calculator is None):
             raise ValueError("expected either 'potential' or 'calculator'")
-        kind = "ase" if self.calculator is None else configuration.kind_of(self.calculator)
-        if kind != "ase":
-            raise ValueError(f"calculator: expected kind ase, which needs no weights, got {kind}")
+        require_ase(self.calculator)
         return self
 
 
@@ -80,9 +78,12 @@ class NebConfig(Config):
     """Strains of the cell that are relaxed for the matched barrier."""
     relaxation: Elastic = Elastic()
     """Springs, tolerance, optimiser, ends, retry."""
-    together: int = pydantic.Field(default=1, ge=1)
-    """Bands relaxed at once by one model: some tens fill an accelerator, a CPU gains nothing. What
-    is unfinished of them is repeated after an interruption."""
+    together: int | None = pydantic.Field(default=None, ge=1)
+    """Pairs of a path and a model measured in one go, models of one architecture together; by
+    default one on a CPU, which gains nothing from more, and as many as fill an accelerator there.
+    What is unfinished of them is repeated after an interruption."""
+    saddle: Options | None = None
+    """Also refine the saddle of every relaxed band, and give its rate at some temperatures."""
 
     @pydantic.model_validator(mode="after")
     def _something(self) -> "NebConfig":
@@ -90,6 +91,8 @@ class NebConfig(Config):
             raise ValueError("expected entries under 'paths', or a 'folder' of paths")
         if "matched" in self.barriers and self.lattice == "none":
             raise ValueError("the matched barrier needs a lattice that relaxes, got lattice: none")
+        if self.saddle is not None and "relaxed" not in self.barriers:
+            raise ValueError("a saddle is refined from a relaxed band; add relaxed to 'barriers'")
         return self
 
 
@@ -98,7 +101,9 @@ class NebPlan(NamedTuple):
 
     tasks: dict[str, Task]
     digests: dict[str, str]  # of the paths
-    models: dict[str, tuple[Potential, Any]]  # with what tells it from others
+    models: dict[str, Potential]  # float64
+    identities: dict[str, Any]  # what tells a model from others, for fingerprints
+    groups: list[tuple[str, ...]]  # models of one architecture, which share one compiled call
 
     @property
     def pairs(self) -> int:
@@ -130,12 +135,25 @@ def planned(config: NebConfig, base: Path) -> NebPlan:
     if problems:
         raise InputError("\n  ".join(["paths that cannot be used:", *problems]))
     numbers = {int(z) for task in tasks.values() for z in task.reference.numbers}
-    models = {name: _model(m, base, tuple(sorted(numbers))) for name, m in config.models.items()}
-    for model, (potential, _) in models.items():
-        unknown = numbers - set(potential.elements)
-        if unknown:
-            raise _unknown_elements(model, potential, tasks)
-    return NebPlan(tasks, digests, models)
+    models = {
+        name: model_of(source.potential or "", source.calculator, base, numbers)
+        for name, source in config.models.items()
+    }
+    for name, model in models.items():
+        if numbers - set(model.potential.elements):
+            raise _unknown_elements(name, model.potential, tasks)
+    ready = {name: trees.cast(model.potential, np.float64) for name, model in models.items()}
+    identities = {name: model.identity for name, model in models.items()}
+    return NebPlan(tasks, digests, ready, identities, _groups(ready))
+
+
+def _groups(models: Mapping[str, Potential]) -> list[tuple[str, ...]]:
+    """Names of the models that can be stacked, in their order."""
+    groups: dict[Any, list[str]] = {}
+    for name, potential in models.items():
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(potential))
+        groups.setdefault((jax.tree.structure(potential), shapes), []).append(name)
+    return [tuple(names) for names in groups.values()]
 
 
 def _sources(config: NebConfig, base: Path) -> dict[str, tuple[Path, bool]]:
@@ -171,17 +189,6 @@ def section_of(config: NebConfig, path: str) -> relaxed_neb.Config:
         layered=config.layered, relaxation=config.relaxation,
         lattice=config.lattice if "matched" in config.barriers else "none",
     )  # fmt: skip
-
-
-def _model(source: ModelSource, base: Path, elements: tuple[int, ...]) -> tuple[Potential, Any]:
-    if source.potential is not None:
-        potential, card = store.load(configuration.resolve_path(source.potential, base))
-        return trees.cast(potential, np.float64), [card.name, card.checksum]
-    assert source.calculator is not None
-    model = resolve("potential.sources", "ase").energy_model(source.calculator, elements)
-    return Potential(model.init(key=jax.random.key(0)), model), configuration.dump(
-        source.calculator
-    )
 
 
 def _unknown_elements(

@@ -10,31 +10,25 @@ Energies are eV of the whole cell unless a name says otherwise; a number that co
 null. Nothing here judges the potential against a reference.
 """
 
-import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pydantic
 
-import mlffjax
 from mlffjax import config as configuration
-from mlffjax.config import Config, by_kind
-from mlffjax.errors import ConfigError, InputError
+from mlffjax.config import Config
+from mlffjax.errors import ConfigError
 from mlffjax.pathways import gamma_surface
 from mlffjax.pathways.gamma_surface import LineResult, Settings, Shifted, SurfaceResult, per_area
 from mlffjax.pathways.layer_relaxation import Mode, Status
 from mlffjax.pathways.slide import Side, Slider, lattice_vector, slider
-from mlffjax.potential import store
-from mlffjax.potential.base import Potential
-from mlffjax.potential.card import Card
 from mlffjax.potential.dispersion import Damping, corrected
-from mlffjax.registry import resolve
-from mlffjax.structures.files import read_frames, write_frames
+from mlffjax.structures.files import write_frames
 from mlffjax.structures.layers import Layers, LayersConfig, layers_of
 from mlffjax.structures.system import Frame, System
+from mlffjax.study.inputs import Calculator, Model, frame_of, model_of, require_ase, versions
 from mlffjax.study.records import number_or_none, write_arrays, write_json
 
 REPORT, ARRAYS, IMAGES = "slide.json", "slide.npz", "line.extxyz"
@@ -51,7 +45,7 @@ class SlideConfig(Config):
     """Which frame of the file, counted from 0."""
     potential: str = "bundled:generalist"
     """Directory of a stored potential, relative to the configuration, or ``bundled:``."""
-    calculator: Annotated[Config, by_kind("potential.sources")] | None = None
+    calculator: Calculator | None = None
     """A section ``kind: ase`` in place of a stored potential."""
     dispersion: Damping | None = None
     """Add D3 to a potential that has none; refused for one that has."""
@@ -80,11 +74,7 @@ class SlideConfig(Config):
         if self.surface is not None and min(self.surface) < 3:
             raise ValueError(f"surface: expected at least 3 x 3, got {list(self.surface)}")
         if self.calculator is not None:
-            kind = configuration.kind_of(self.calculator)
-            if kind != "ase":
-                raise ValueError(
-                    f"calculator: expected kind ase, which needs no weights, got {kind}"
-                )
+            require_ase(self.calculator)
             if "potential" in self.model_fields_set or self.dispersion is not None:
                 raise ValueError("a 'calculator' excludes 'potential' and 'dispersion'")
         return self
@@ -118,8 +108,9 @@ def run(
         InputError: no layers, an ambiguous choice, or a slide out of the plane.
         CompatibilityError: the potential does not know an element, or has a dispersion correction.
     """
-    system, source = _structure(config, base)
-    potential, card = _potential(config, base, system)
+    frame = frame_of(config.structure, config.frame, base)
+    system = frame.system
+    potential, card = model = _model(config, base, system)
     layers = layers_of(system, config.layers)
     along = slider(system, layers, moving=config.moving, intercalated=config.intercalated)
     settings = Settings(config.relaxation, config.tolerance, config.steps)
@@ -147,18 +138,14 @@ def run(
     failures = _failures(config, line, surface)
     report = {
         "config": configuration.dump(config),
-        "structure": source,
-        "potential": card.name if card is not None else potential.model.settings,
+        "structure": frame.source,
+        "potential": model.described,
         "dispersion": None if card is None else card.dispersion,
         "layers": _layers_report(layers, along),
         "line": _line_report(line, along),
         "surface": None if surface is None else _surface_report(surface, along),
         "failures": list(failures),
-        "versions": {
-            "mlffjax": mlffjax.__version__,
-            "jax": jax.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
     }
     out.mkdir(parents=True, exist_ok=True)
     write_arrays(out / ARRAYS, _arrays(line, surface))
@@ -167,29 +154,16 @@ def run(
     return SlideOutcome(report, failures)
 
 
-def _structure(config: SlideConfig, base: Path) -> tuple[System, str]:
-    frames = read_frames(configuration.resolve_path(config.structure, base))
-    if config.frame >= len(frames):
-        raise InputError(
-            f"{config.structure}: expected a frame below {len(frames)}, got {config.frame}"
-        )
-    return frames[config.frame].system, frames[config.frame].source
-
-
-def _potential(config: SlideConfig, base: Path, system: System) -> tuple[Potential, Card | None]:
-    if config.calculator is not None:
-        elements = tuple(int(number) for number in np.unique(system.numbers))
-        model = resolve("potential.sources", "ase").energy_model(config.calculator, elements)
-        return Potential(model.init(key=jax.random.key(0)), model), None
-    potential, card = store.load(configuration.resolve_path(config.potential, base))
-    if config.dispersion is None:
-        return potential, card
+def _model(config: SlideConfig, base: Path, system: System) -> Model:
+    model = model_of(config.potential, config.calculator, base, system.numbers)
+    if config.dispersion is None or model.card is None:
+        return model
     if not system.pbc.all():
         raise ConfigError(
             "expected a structure that is periodic in three directions for 'dispersion', got pbc "
             f"= {system.pbc.tolist()}; give the open direction a period with enough vacuum"
         )
-    return corrected(potential, card, damping=config.dispersion)
+    return Model(*corrected(model.potential, model.card, damping=config.dispersion))
 
 
 def _failures(

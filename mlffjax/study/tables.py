@@ -34,6 +34,30 @@ PATH_METRICS = {
         "path_rmse",
         "closure_error",
     ),
+    # Of a relaxed band ``barrier`` and ``barrier_error`` are the potential's own; what belongs to
+    # the reference's images has names of its own, so that they are never mixed.
+    "relaxed_neb": (
+        "barrier",
+        "barrier_reference",
+        "barrier_error",
+        "barrier_fixed",
+        "barrier_fixed_error",
+        "barrier_matched",
+        "barrier_matched_error",
+        "asymmetry_error",
+        "converged",
+        "iterations",
+        "path_shift",
+    ),
+    "saddle": (
+        "barrier",
+        "barrier_band",
+        "negative_modes",
+        "imaginary_frequency",
+        "prefactor",
+        "connected",
+    ),
+    "gamma_surface": ("corrugation", "corrugation_per_area", "barrier", "minima", "closure_error"),
 }
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from mlffjax import trees
 from mlffjax.errors import CompatibilityError
-from mlffjax.pathways import descent, driver, listing, monitor
+from mlffjax.pathways import descent, driver, listing, mapping, monitor
 from mlffjax.pathways.relax import job
 from mlffjax.pathways.settings import Relaxation, knobs_of_structures
 from mlffjax.potential.pair import lennard_jones
@@ -57,7 +57,7 @@ def test_more_jobs_than_lanes_come_back_in_their_order():
 
 def test_jobs_share_a_shape_only_if_padding_is_cheap():
     jobs = [job(cluster(n, 4.0), 0) for n in (12, 8, 27, 10, 9)]
-    assert driver._alike(jobs) == [[1, 4, 3], [0], [2]]
+    assert mapping.alike([len(job.numbers) for job in jobs]) == [[1, 4, 3], [0], [2]]
 
 
 def test_no_jobs_no_work_and_one_model_only():

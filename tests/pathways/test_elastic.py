@@ -145,7 +145,7 @@ def test_images_are_inserted_until_there_are_enough(exact):
     assert found.status == "converged"
     assert len(found.energies) == 11
     assert found.barrier == pytest.approx(top - start, abs=1e-5)
-    with pytest.raises(InputError, match="grow_to of at least the 13 images"):
+    with pytest.raises(InputError, match="grow_to of at least the 13 images of the longest band"):
         relax_bands([landscape()], [between(13)], settings)
 
 
@@ -163,7 +163,8 @@ def test_batches_with_padding_equal_single_runs_and_compile_once():
             assert found.iterations == alone.iterations
             assert found.barrier == pytest.approx(alone.barrier, abs=1e-9)
             assert found.traces.energies.shape == (found.iterations, len(band.positions))
-            np.testing.assert_allclose(found.band.positions, alone.band.positions, atol=1e-6)
+            # Rounding of sums in another order, amplified by steps that adapt to it.
+            np.testing.assert_allclose(found.band.positions, alone.band.positions, atol=1e-5)
 
 
 def test_traces_tell_the_whole_story():
@@ -201,7 +202,7 @@ def test_a_path_that_only_rises_has_no_barrier():
 
 
 def test_running_out_of_steps_gives_no_barrier():
-    settings = FINE.model_copy(update={"max_steps": 3})
+    settings = FINE.model_copy(update={"max_steps": 3, "optimizer": "fire"})
     found = relax_bands([landscape()], [between()], settings)[0][0]
     assert found.status == "max_steps"
     assert "after 3 iterations" in found.reason
@@ -297,6 +298,7 @@ def vacancy():
 
 ARGON = lennard_jones((18,), cutoff=6.0)
 TIGHT = Elastic(fmax=2e-3, endpoint_fmax=5e-4, climb_below=0.01)
+INERTIAL = TIGHT.model_copy(update={"optimizer": "fire"})  # as ASE's reference below
 KEPT = TIGHT.model_copy(update={"endpoints": "keep"})
 
 
@@ -305,7 +307,8 @@ def hop(vacancy):
     return relax_bands([ARGON], [bands.from_ends(*vacancy, 5)], TIGHT)[0][0]
 
 
-def test_barrier_equals_that_of_ase(vacancy, hop):
+def test_barrier_equals_that_of_ase(vacancy):
+    hop = relax_bands([ARGON], [bands.from_ends(*vacancy, 5)], INERTIAL)[0][0]
     images = [to_ase(vacancy[0]) for _ in range(4)] + [to_ase(vacancy[1])]
     for atoms in images:
         atoms.calc = mlffjax.calculator(ARGON)
@@ -375,7 +378,7 @@ def test_the_bundled_gap_path_with_the_bundled_generalist_equals_ase():
     potential, _ = mlffjax.load("bundled:generalist")
     path = read_path(bundled.files("in_gap")[0], "in_gap")
     band = bands.from_path(path)
-    settings = Elastic(fmax=0.05, endpoint_fmax=0.02)
+    settings = Elastic(fmax=0.05, endpoint_fmax=0.02, optimizer="fire")
     found = relax_bands([potential], [band], settings)[0][0]
     assert found.status == "converged"
     images = [to_ase(system) for system in bands.systems(band)]
@@ -393,7 +396,7 @@ def test_the_bundled_gap_path_with_the_bundled_generalist_equals_ase():
     energies = [atoms.get_potential_energy() for atoms in images]
     # A band is converged to 0.05 eV/Å only, but both take the same steps.
     assert found.barrier == pytest.approx(max(energies) - energies[0], abs=1e-3)
-    settings = settings.model_copy(update={"fmax": 0.02})
+    settings = settings.model_copy(update={"fmax": 0.02, "optimizer": "ode12r"})
     tight = relax_bands([potential], [band], settings)[0][0]
     assert tight.status == "converged"
     assert tight.barrier == pytest.approx(found.barrier, abs=5e-3)

@@ -11,6 +11,7 @@ from mlffjax.study.records import load_study
 PROBES = {
     "band": ("relaxed_neb", {"path": "in_gap", "relaxation": {"fmax": 0.05}}),
     "surface": ("gamma_surface", {"path": "slide"}),
+    "top": ("saddle", {"path": "in_gap"}),
 }
 
 
@@ -36,7 +37,7 @@ def test_a_study_without_such_probes_has_no_such_section(study, relaxed):
 
 def test_what_was_asked_but_not_measured_says_so(make_study):
     blocks = shown(make_study({}, PROBES))
-    assert len(blocks) == 5
+    assert len(blocks) == 8
     assert all("left no records" in block.missing for block in blocks.values())
 
 
@@ -83,31 +84,8 @@ def test_three_barriers_have_columns_of_their_own(relaxed):
     assert rows["scratch"]["Converged (fraction)"].value == 0
 
 
-def test_cuts_through_the_surface_close(relaxed):
-    panels = shown(relaxed)["fig3-gamma-surface"].panels
-    assert [panel.title for panel in panels] == [
-        "surface: first lattice vector",
-        "surface: second lattice vector",
-        "surface: their sum",
-    ]
-    for panel, points in zip(panels, (25, 33, 9), strict=True):  # 24 x 32 share 8 on the diagonal
-        curve = next(t for t in panel.traces if t.series == "foundation")
-        assert (curve.x[0], curve.x[-1], len(curve.x)) == (0.0, 1.0, points)
-        assert curve.y[0] == curve.y[-1]
-    diagonal = next(t for t in panels[2].traces if t.series == "foundation")
-    expected = 0.4 * np.sin(np.pi * np.array(diagonal.x)) ** 2
-    np.testing.assert_allclose(diagonal.y, expected, atol=1e-12)  # rounding
-
-
-def test_the_surface_has_a_table(relaxed):
-    table = shown(relaxed)["table-gamma-surface"]
-    row = dict(zip(table.columns, table.rows[-1], strict=True))
-    assert row["Corrugation (eV)"].text == "0.400"
-    assert "Not relaxed" not in table.columns  # rigid
-
-
 def test_the_document_holds_them(relaxed):
     text = write_report(relaxed, figures=True).read_text()
-    for key in ("fig7-bands", "fig7-traces", "table-relaxed", "fig3-gamma-surface"):
+    for key in ("fig7-bands", "fig7-traces", "table-relaxed", "fig3-gamma-map", "table-saddles"):
         assert key in text
     assert list(relaxed.rglob("fig7-traces.pdf"))

@@ -6,7 +6,7 @@ from ase.spacegroup import crystal
 from mlffjax.config import validate
 from mlffjax.errors import ConfigError, InputError
 from mlffjax.structures import builders
-from mlffjax.structures.layers import LayersConfig, find, layers_of, named
+from mlffjax.structures.layers import LayersConfig, find, layers_of, like, named
 from mlffjax.structures.system import from_ase
 
 HEXAGONAL = [90, 90, 120]
@@ -188,3 +188,17 @@ def test_configuration():
         validate({"atoms": [[0]], "scale": 1.2}, LayersConfig, where="test")
     with pytest.raises(ConfigError, match="'plane' belongs"):
         validate({"plane": [[1, 0, 0], [0, 1, 0]]}, LayersConfig, where="test")
+
+
+def test_layers_of_a_hot_frame_are_those_of_the_crystal_at_rest(rng):
+    cold = builders.bilayer(2)
+    rest = find(cold)
+    shaken = cold.positions + rng.normal(scale=0.15, size=cold.positions.shape)
+    hot = cold._replace(positions=shaken)
+    found = like(hot, rest)
+    np.testing.assert_array_equal(found.numbers, rest.numbers)
+    heights = hot.positions @ found.normal
+    top = heights[found.layers[0].atoms].max() - heights[found.layers[0].atoms].min()
+    assert found.layers[0].top - found.layers[0].bottom == pytest.approx(top)
+    with pytest.raises(InputError, match="whose layers are known"):
+        like(hot._replace(numbers=hot.numbers[1:], positions=hot.positions[1:]), rest)

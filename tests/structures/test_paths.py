@@ -59,6 +59,21 @@ def test_a_path_across_the_boundary_is_unwrapped(images, read):
         assert np.allclose(one.system.positions, other.system.positions, atol=1e-7)
 
 
+def test_a_skewed_open_vector_does_not_mislead(images, read):
+    """The third cell vector repeats nothing; ASE's search reduces steps by it all the same."""
+    cell = np.array([[6.0, 0, 0], [0, 6.0, 0], [5.5, 0, 2.0]])
+    made = []
+    for k, one in enumerate(images()):
+        positions = np.array([[0.0, 0, 0], [2.0 - 0.5 * k, -1.4 * k, 3.0 + 2.3 * k]])
+        positions[1] += [6.0 * (k % 2), 0, 0]  # wrapped differently in every other image
+        system = one.system._replace(
+            cell=cell, pbc=np.array([True, True, False]), positions=positions
+        )
+        made.append(one._replace(system=system))
+    path = read(made)
+    assert np.allclose(np.diff(arclength(path)), np.linalg.norm([0.5, 1.4, 2.3]), atol=1e-7)
+
+
 def test_positions_that_need_no_unwrapping_stay_as_read(images, read, tmp_path):
     path = read(images())
     assert path.frames[3].system.positions[1, 0] == 3.5

@@ -8,7 +8,7 @@ import pytest
 from mlffjax.config import assemble
 from mlffjax.errors import CompatibilityError, ConfigError, InputError
 from mlffjax.pathways import bands
-from mlffjax.pathways.elastic import relax_bands
+from mlffjax.pathways.elastic import relax_bands, relax_pairs
 from mlffjax.pathways.settings import Elastic
 from mlffjax.potential import store
 from mlffjax.potential.card import Card
@@ -112,11 +112,11 @@ def test_finished_pairs_are_not_repeated(batch, folder, monkeypatch):
     config, out, report, _ = batch
     asked = []
 
-    def counted(potentials, bands, settings):
-        asked.append(len(bands))
-        return relax_bands(potentials, bands, settings)
+    def counted(potentials, pairs, settings):
+        asked.append(len(pairs))
+        return relax_pairs(potentials, pairs, settings)
 
-    monkeypatch.setattr(neb_batch, "relax_bands", counted)
+    monkeypatch.setattr(neb_batch, "relax_pairs", counted)
     assert run(config, folder, out) == report
     assert asked == []
     (out / "pairs" / "hard" / "hop.json").unlink()
@@ -149,22 +149,64 @@ def test_failed_bands_are_listed_and_kept(folder, tmp_path):
 
 
 def test_an_error_ends_one_pair_and_is_tried_again(folder, tmp_path, monkeypatch):
-    def broken(potentials, bands, settings):
+    def broken(potentials, pairs, settings):
         raise RuntimeError("no memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(neb_batch, "relax_bands", broken)
+        patch.setattr(neb_batch, "relax_pairs", broken)
         report = run(settings(), folder, tmp_path)
     assert "error: RuntimeError: no memory" in report["failures"][0]
     assert report["rows"][0].get("barrier_relaxed") is None
     assert run(settings(), folder, tmp_path)["failures"] == []
 
 
-def test_bands_together_give_what_they_give_alone(batch, folder, tmp_path):
-    _, _, report, _ = batch
-    found = run(settings(folder="many", paths={}, together=2), folder, tmp_path)
-    for row, alone in zip(found["rows"], report["rows"][::2], strict=True):
-        assert row["barrier_relaxed"] == pytest.approx(alone["barrier_relaxed"], abs=1e-9)
+def test_many_paths_and_models_in_one_call_give_what_they_give_alone(
+    batch, folder, tmp_path, monkeypatch
+):
+    config, _, report, _ = batch
+    calls = []
+
+    def counted(potentials, pairs, settings):
+        calls.append([which for _, which in pairs])
+        return relax_pairs(potentials, pairs, settings)
+
+    monkeypatch.setattr(neb_batch, "relax_pairs", counted)
+    found = run(config.model_copy(update={"together": 3}), folder, tmp_path)
+    assert calls == [[0, 1, 0], [1]]  # two models on two paths
+    for row, alone in zip(found["rows"], report["rows"], strict=True):
+        for kind in ("fixed", "matched", "relaxed"):
+            name = f"barrier_{kind}"
+            assert row[name] == pytest.approx(alone[name], abs=1e-9)
+
+
+def test_an_error_of_one_pair_costs_no_other_of_its_call(folder, tmp_path, monkeypatch):
+    def fragile(potentials, pairs, settings):
+        if any(which == 1 for _, which in pairs):
+            raise RuntimeError("no memory")
+        return relax_pairs(potentials, pairs, settings)
+
+    monkeypatch.setattr(neb_batch, "relax_pairs", fragile)
+    models = {name: {"potential": name} for name in ("argon", "hard")}
+    report = run(settings(models=models, together=2, barriers=["relaxed"]), folder, tmp_path)
+    assert [row["status"] for row in report["rows"]] == ["converged", "error"]
+
+
+def test_a_saddle_is_refined_on_request(folder, tmp_path):
+    saddle = {"temperatures_k": [40.0], "dimensions": 3, "jumps": 6}
+    entries = {"barriers": ["relaxed"], "saddle": saddle, "fixed": list(range(8))}
+    (row,) = run(settings(**entries), folder, tmp_path)["rows"]
+    found = row["saddle"]
+    assert found["status"] == "found"
+    assert found["negative_modes"] == 1
+    # A band converged to 0.02 eV/Å against a saddle converged to 1e-6.
+    assert found["barrier"] == pytest.approx(row["barrier_relaxed"], abs=1e-3)
+    assert found["rate/40K"] > 0
+    arrays = np.load(tmp_path / "pairs" / "argon" / "hop.npz")
+    assert arrays["frequencies_saddle_model"][0] == pytest.approx(-found["imaginary_frequency"])
+    failed = settings("relaxation.max_steps=2", "relaxation.retry=false", **entries | {"fixed": []})
+    report = run(failed, folder, tmp_path)
+    assert report["rows"][0]["saddle"]["status"] == "no_band"
+    assert len(report["failures"]) == 1
 
 
 def test_a_calculator_stands_beside_potentials(folder, tmp_path):
@@ -183,6 +225,7 @@ def test_a_calculator_stands_beside_potentials(folder, tmp_path):
     [({"paths": {}}, "or a 'folder' of paths"),
      ({"models": {}}, "at least 1"),
      ({"models": {"x": {}}}, "either 'potential' or 'calculator'"),
+     ({"barriers": ["fixed"], "saddle": {}}, "add relaxed to 'barriers'"),
      ({"models": {"x": {"calculator": {"kind": "lennard_jones"}}}}, "needs no weights"),
      ({"lattice": "none"}, "needs a lattice"),
      ({"barriers": ["fast"]}, "fixed"),
@@ -233,3 +276,29 @@ def test_folders_and_elements_that_cannot_be(folder, tmp_path):
     (tmp_path / "a b.xyz").write_text((folder / "many" / "hop.xyz").read_text())
     with pytest.raises(ConfigError, match="rename it"):
         planned(settings(paths={}, folder=str(tmp_path)), folder)
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")  # of torch and e3nn about the line below
+def test_sevennet_is_scored_on_the_bundled_path(tmp_path, monkeypatch):
+    """Its weights come with its package; the path was relaxed with it, so nothing is left to do."""
+    pytest.importorskip("sevenn", reason="needs sevenn")
+    # Its e3nn reads its constants with torch.load, which since torch 2.6 refuses the class slice.
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    section = {
+        "kind": "ase",
+        "factory": "sevenn.calculator:SevenNetCalculator",
+        "arguments": {"model": "7net-0", "device": "cpu"},
+        "cutoff": 5.0,
+    }
+    data = {
+        "paths": {"in_gap": {"file": "bundled:cr_sb2te3_pbe/neb_in_gap.xyz"}},
+        "models": {"sevennet": {"calculator": section}},
+        "barriers": ["fixed", "relaxed"],
+    }
+    report = run(assemble(data, NebConfig, (), where="test"), tmp_path, tmp_path)
+    (row,) = report["rows"]
+    assert row["status"] == "converged"
+    # Seen: 0.821 eV for both; the band is converged to 0.05 eV/Å, as the bundled images were.
+    assert row["barrier_relaxed"] == pytest.approx(row["barrier_fixed"], abs=0.01)
+    assert row["path_shift"] < 0.2

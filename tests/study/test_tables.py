@@ -19,6 +19,11 @@ def test_table_1_has_mean_and_sample_deviation_over_seeds(study_of, measured):
     assert tuned.metrics["train_force_rmse"].mean is None
 
 
+def test_barriers_of_relaxed_bands_are_named_apart_from_those_of_fixed_images():
+    wanted = tables.PATH_METRICS["relaxed_neb"]
+    assert {"barrier_error", "barrier_fixed_error", "barrier_matched_error"} <= set(wanted)
+
+
 def test_path_table_has_a_row_for_every_entry_and_path(study_of, measured):
     rows = tables.path_table(
         study_of({"a": ("scratch", [measured(0.1, 0.2, 0.3)]), "b": ("scratch", ["failed"])})
