@@ -28,7 +28,7 @@ class Section(config.Config):
 
     uses: ClassVar[frozenset[str]] = frozenset()
     """Fields of ``Context`` that the probe reads: of {"frames", "splits", "paths",
-    "trajectories"}."""
+    "trajectories", "foundation"}."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Names the record; unique within a study."""
@@ -48,6 +48,8 @@ class Context(NamedTuple):
     paths: Mapping[str, Path] = {}
     trajectories: Mapping[str, Trajectory] = {}
     """Of other programs, to compare with."""
+    foundation: Potential | None = None
+    """What runs start from, in float64, if the study names one."""
 
     def trajectory(self, name: str) -> Trajectory:
         """A trajectory by name.

@@ -5,8 +5,12 @@ model then share one compilation, and a report can show what a run makes of fram
 Energies are totals per atom, reference energies (E0) of the potential included. A potential whose
 E0 stem from another method than the data is off by a constant per element; whether its E0 were
 estimated anew is decided, and stated, by the strategy of the run.
+
+Frames that would fill the memory together are evaluated as they come, a few at a time; the probe
+is then not compiled as a whole and not differentiable.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
@@ -19,12 +23,22 @@ from mlffjax.arrays import Array, Bool, Float, Int
 from mlffjax.errors import InputError
 from mlffjax.graphs.batching import species_of
 from mlffjax.graphs.graph import Graph
+from mlffjax.pathways.mapping import lanes
 from mlffjax.pathways.profiles import band, profile
 from mlffjax.potential.base import Potential
 from mlffjax.probes._example import frames as example_frames
 from mlffjax.probes._probe import SPLITS, Context, Metrics, Probe, Section, bound
 from mlffjax.structures.checks import require_labels
 from mlffjax.structures.system import Frame
+from mlffjax.training.batches import Sample, plan
+from mlffjax.training.feed import Passing
+from mlffjax.training.metrics import predict
+from mlffjax.training.storage import GRAPH_NEIGHBOR, lists_bytes, room
+
+BATCH = 16
+"""Structures evaluated at once on an accelerator if they do not all fit into memory."""
+SHAPES = 3
+"""Array shapes for them; one compilation each."""
 
 UNITS = {
     "energy_mae": "eV/atom",
@@ -42,15 +56,19 @@ class Config(Section):
     name: str = "accuracy"
 
 
-class _Data(NamedTuple):
-    buckets: tuple[Graph, ...]  # structures of similar size, stacked
-    frame_rows: Int[Array, "frames"]  # where a frame is in the concatenated buckets
-    atom_rows: Int[Array, "atoms"]  # where an atom is in the concatenated buckets
+class _Labels(NamedTuple):
     atom_frame: Int[Array, "atoms"]
     composition: Float[Array, "frames elements"]  # atoms of each element
     energy: Float[Array, "frames"]  # eV per atom
     forces: Float[Array, "atoms 3"]  # eV/Å
     groups: dict[str, Bool[Array, "frames"]]
+
+
+class _Data(NamedTuple):
+    buckets: tuple[Graph, ...]  # structures of similar size, stacked
+    frame_rows: Int[Array, "frames"]  # where a frame is in the concatenated buckets
+    atom_rows: Int[Array, "atoms"]  # where an atom is in the concatenated buckets
+    labels: _Labels
 
 
 def example() -> tuple[Config, Context]:
@@ -77,17 +95,35 @@ def build(config: Config, context: Context) -> Probe:
         for group, measure in names
         if not groups[group].any()
     }
-    data = _prepare(frames, context, groups)
+    labels = _labels(frames, context, groups)
+    systems = [frame.system for frame in frames]
+    small = lists_bytes(systems, context.cutoff, each=GRAPH_NEIGHBOR) <= room()
     return Probe(
         name=config.name,
-        measure=bound(_measure, data),
+        measure=bound(_measure, _prepare(frames, context, labels))
+        if small
+        else functools.partial(_measure_passing, frames, labels),
+        compiled=small,
         units={_metric(group, measure): UNITS[measure] for group, measure in names},
-        constants=_constants(data, frames, types, context.splits),
+        constants=_constants(labels, frames, types, context.splits),
         reasons=reasons,
     )
 
 
-def _prepare(frames: Sequence[Frame], context: Context, groups: Mapping[str, np.ndarray]) -> _Data:
+def _labels(frames: Sequence[Frame], context: Context, groups: Mapping[str, np.ndarray]) -> _Labels:
+    counts = np.array([len(frame.system.numbers) for frame in frames])
+    species = [species_of(frame.system, context.elements) for frame in frames]
+    composition = [np.bincount(s, minlength=len(context.elements)) for s in species]
+    return _Labels(
+        atom_frame=jnp.asarray(np.repeat(np.arange(len(frames)), counts)),
+        composition=jnp.asarray(np.array(composition, float)),
+        energy=jnp.asarray(np.array([frame.energy for frame in frames]) / counts),
+        forces=jnp.asarray(np.concatenate([np.asarray(frame.forces) for frame in frames])),
+        groups={name: jnp.asarray(members) for name, members in groups.items()},
+    )
+
+
+def _prepare(frames: Sequence[Frame], context: Context, labels: _Labels) -> _Data:
     counts = np.array([len(frame.system.numbers) for frame in frames])
     members: dict[int, list[int]] = defaultdict(list)
     for index, count in enumerate(counts):
@@ -105,19 +141,12 @@ def _prepare(frames: Sequence[Frame], context: Context, groups: Mapping[str, np.
             frames_before + len(indices),
             atoms_before + places.size * padded,
         )
-    species = [species_of(frame.system, context.elements) for frame in frames]
     atom_rows = [start + np.arange(n) for start, n in zip(first_atom, counts, strict=True)]
-    composition = [np.bincount(s, minlength=len(context.elements)) for s in species]
-    energy = np.array([frame.energy for frame in frames]) / counts
     return _Data(
         buckets=tuple(buckets),
         frame_rows=jnp.asarray(frame_rows),
         atom_rows=jnp.asarray(np.concatenate(atom_rows)),
-        atom_frame=jnp.asarray(np.repeat(np.arange(len(frames)), counts)),
-        composition=jnp.asarray(np.array(composition, float)),
-        energy=jnp.asarray(energy),
-        forces=jnp.asarray(np.concatenate([np.asarray(frame.forces) for frame in frames])),
-        groups={name: jnp.asarray(members) for name, members in groups.items()},
+        labels=labels,
     )
 
 
@@ -147,6 +176,26 @@ def _measure(data: _Data, potential: Potential) -> Metrics:
     profiles = [profile(potential, bucket) for bucket in data.buckets]
     energy = jnp.concatenate([p.energy for p in profiles])[data.frame_rows]
     forces = jnp.concatenate([p.forces.reshape(-1, 3) for p in profiles])[data.atom_rows]
+    return _errors(data.labels, energy, forces, potential)
+
+
+def _measure_passing(frames: Sequence[Frame], labels: _Labels, potential: Potential) -> Metrics:
+    """The same, with few structures in memory at any time."""
+    systems = [frame.system for frame in frames]
+    members = [Sample(system, None, np.zeros_like(system.positions), None) for system in systems]
+    shapes = plan(systems, potential.cutoff, most=SHAPES)
+    feed = Passing(members, potential.elements, potential.cutoff, shapes, dtype=np.float64)
+    energies, forces = predict(potential, feed, batch=lanes(BATCH))
+    return _compiled_errors(labels, energies, np.concatenate(forces), potential)
+
+
+def _errors(
+    data: _Labels,
+    energy: Float[Array, "frames"],
+    forces: Float[Array, "atoms 3"],
+    potential: Potential,
+) -> Metrics:
+    """All metrics and arrays from interaction energies (eV) and forces (eV/Å)."""
     references = potential.model.reference_energies(potential.params)
     atoms = data.composition.sum(axis=1)
     energy = (energy + (data.composition * references).sum(axis=1)) / atoms
@@ -180,8 +229,11 @@ def _measure(data: _Data, potential: Potential) -> Metrics:
     return metrics
 
 
+_compiled_errors = jax.jit(_errors)
+
+
 def _constants(
-    data: _Data, frames: Sequence[Frame], types: list[str], splits: Mapping[str, Sequence[int]]
+    data: _Labels, frames: Sequence[Frame], types: list[str], splits: Mapping[str, Sequence[int]]
 ) -> dict[str, np.ndarray]:
     frame_split = np.full(len(frames), -1)
     for code, split in enumerate(SPLITS):

@@ -8,7 +8,7 @@ import html
 from typing import Any
 
 from mlffjax.report import style
-from mlffjax.report.panels import Numbers, Panel, Trace, shortened
+from mlffjax.report.panels import Numbers, Panel, Trace, rows_of, shortened
 
 HEIGHT_PX = 340
 CONFIG = {
@@ -51,12 +51,20 @@ def describe(panel: Panel) -> dict[str, Any]:
         layout["barmode"] = "group"
     if panel.log_y:
         layout["yaxis"] |= {"type": "log", "dtick": "D2"}
+    if panel.log_x:
+        layout["xaxis"] |= {"type": "log", "dtick": "D2"}
     if panel.square:
         layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
         layout["xaxis"] |= {"constrain": "domain"}
     if panel.window is not None:
         layout["yaxis"] |= {"range": list(panel.window)}
-    return {"data": [_trace(trace) for trace in panel.traces], "layout": layout}
+    data = [_trace(trace) for trace in panel.traces]
+    for trace, drawn in zip(panel.traces, data, strict=True):
+        if trace.form == "map":
+            drawn["colorbar"] = {"title": {"text": _text(panel.z_label), "side": "right"}}
+            if panel.z_window is not None:
+                drawn["zmin"], drawn["zmax"] = panel.z_window
+    return {"data": data, "layout": layout}
 
 
 def _trace(trace: Trace) -> dict[str, Any]:
@@ -125,7 +133,23 @@ def _bar(trace: Trace) -> dict[str, Any]:
     }
 
 
+def _map(trace: Trace) -> dict[str, Any]:
+    x, y, rows = rows_of(trace)
+    return {
+        "type": "contour",
+        "x": _rounded(x),
+        "y": _rounded(y),
+        "z": [_rounded(row, digits=4) for row in rows],
+        "colorscale": style.COLORS,
+        "reversescale": True,  # plotly's scale of this name begins with the dark end
+        "contours": {"coloring": "heatmap"},
+        "line": {"width": 0.5, "color": style.GREY},
+        "hovertemplate": "%{fullData.name}<br>%{x:.4~g}, %{y:.4~g}: %{z:.4~g}<extra></extra>",
+    }
+
+
 _FORMS = {
+    "map": _map,
     "line": _line,
     "seed": _seed,
     "guide": _guide,
@@ -150,9 +174,9 @@ def _ends(trace: Trace) -> dict[str, Any]:
     return {"error_y": shape | {"array": above, "arrayminus": below}}
 
 
-def _rounded(values: Numbers) -> list[float | None]:
+def _rounded(values: Numbers, *, digits: int = 7) -> list[float | None]:
     """Seven digits are more than a screen shows, and halve the file."""
-    return [None if value is None else float(f"{value:.7g}") for value in values]
+    return [None if value is None else float(f"{value:.{digits}g}") for value in values]
 
 
 def _difference(a: float | None, b: float | None) -> float | None:

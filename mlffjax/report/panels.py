@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 
 from mlffjax.report.style import Look
 
-Form = Literal["line", "seed", "band", "marks", "cloud", "bar", "guide"]
+Form = Literal["line", "seed", "band", "marks", "cloud", "bar", "guide", "map"]
 Numbers = tuple[float | None, ...]
 
-CSV_COLUMNS = ("panel", "series", "run", "form", "x", "y", "low", "high")
+CSV_COLUMNS = ("panel", "series", "run", "form", "x", "y", "low", "high", "z")
 
 
 class Trace(NamedTuple):
@@ -25,12 +25,14 @@ class Trace(NamedTuple):
         series: candidate, or the name of the reference; what the legend switches on and off.
         form: ``line`` main curve, ``seed`` thin curve of one run, ``band`` between ``low`` and
             ``high``, ``marks`` single points, ``cloud`` many faint points, ``bar`` bars from zero
-            with ``low`` and ``high`` as ends of error bars, ``guide`` an auxiliary line.
+            with ``low`` and ``high`` as ends of error bars, ``guide`` an auxiliary line, ``map``
+            colours ``z`` of a rectangular grid, point by point with x running fastest.
         x: abscissae; for bars, places 0, 1, 2 ... named by the ticks of the panel.
         y: ordinates; None where the run gave no finite number.
         run: which run, shown on hovering; empty for a mean over runs.
         low: lower ends, as long as ``x``, or empty.
         high: upper ends, as long as ``x``, or empty.
+        z: of a map, as long as ``x``; empty otherwise.
     """
 
     series: str
@@ -41,12 +43,14 @@ class Trace(NamedTuple):
     run: str = ""
     low: Numbers = ()
     high: Numbers = ()
+    z: Numbers = ()
 
 
 class Panel(NamedTuple):
     """One pair of axes; ``ticks`` names the places 0, 1, 2 ... of a bar plot.
 
     ``window`` limits the ordinate where one series would dwarf all others; ``note`` then says so.
+    ``z_label`` and ``z_window`` are title and ends of the colours of a map.
     """
 
     title: str
@@ -55,9 +59,12 @@ class Panel(NamedTuple):
     traces: tuple[Trace, ...]
     ticks: tuple[str, ...] = ()
     log_y: bool = False
+    log_x: bool = False
     square: bool = False
     window: tuple[float, float] | None = None
     note: str = ""
+    z_label: str = ""
+    z_window: tuple[float, float] | None = None
 
 
 class Figure(NamedTuple):
@@ -88,10 +95,10 @@ def cleaned(values: Iterable[float | None]) -> Numbers:
 
 
 def series_of(figure: Figure) -> dict[str, Look]:
-    """Names and looks for the legend, in the order drawn, guides left out."""
+    """Names and looks for the legend, in the order drawn, guides and maps left out."""
     found: dict[str, Look] = {}
     for trace in (trace for panel in figure.panels for trace in panel.traces):
-        if trace.form != "guide":
+        if trace.form not in ("guide", "map"):
             found.setdefault(trace.series, trace.look)
     return found
 
@@ -125,6 +132,13 @@ def thinned(length: int, limit: int) -> range:
     return range(0, length, max(1, math.ceil(length / limit)))
 
 
+def rows_of(trace: Trace) -> tuple[Numbers, Numbers, list[Numbers]]:
+    """Abscissae, ordinates and rows of colours of a map."""
+    width = len(set(trace.x))
+    rows = [trace.z[first : first + width] for first in range(0, len(trace.z), width)]
+    return trace.x[:width], trace.y[::width], rows
+
+
 def table_of(figure: Figure) -> str:
     """All drawn numbers as CSV with the columns ``CSV_COLUMNS``."""
     return csv_text(CSV_COLUMNS, _rows(figure))
@@ -151,7 +165,7 @@ def _rows(figure: Figure) -> Iterator[tuple[object, ...]]:
     for panel in figure.panels:
         for trace in panel.traces:
             empty = (None,) * len(trace.x)
-            ends = (trace.low or empty, trace.high or empty)
-            for x, y, low, high in zip(trace.x, trace.y or empty, *ends, strict=True):
+            ends = (trace.low or empty, trace.high or empty, trace.z or empty)
+            for x, y, low, high, z in zip(trace.x, trace.y or empty, *ends, strict=True):
                 place = panel.ticks[round(x)] if panel.ticks and x is not None else x
-                yield panel.title, trace.series, trace.run, trace.form, place, y, low, high
+                yield panel.title, trace.series, trace.run, trace.form, place, y, low, high, z

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
 from mlffjax.report import style
-from mlffjax.report.panels import Figure, Numbers, Panel, Trace, series_of, shortened
+from mlffjax.report.panels import Figure, Numbers, Panel, Trace, rows_of, series_of, shortened
 
 PANEL_HEIGHT_IN = 2.4
 
@@ -63,7 +63,10 @@ def _draw(figure: Figure) -> Sheet:
 
 def _fill(axes: Any, panel: Panel, *, letter: str) -> None:
     for trace in panel.traces:
-        _add(axes, trace)
+        if trace.form == "map":
+            _color(axes, trace, panel)
+        else:
+            _add(axes, trace)
     axes.set_title(f"({letter}) {panel.title}", loc="left")
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
@@ -76,10 +79,27 @@ def _fill(axes: Any, panel: Panel, *, letter: str) -> None:
         # The usual formatter writes formulas, which the literal reading of names has switched off.
         axes.yaxis.set_major_formatter(LogFormatter())
         axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
+    if panel.log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(LogFormatter())
+        axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.4)))
     if panel.square:
         axes.set_aspect("equal", adjustable="box")
     if panel.window is not None:
         axes.set_ylim(*panel.window)
+
+
+def _color(axes: Any, trace: Trace, panel: Panel) -> None:
+    """A map with contour lines and its own bar of colours."""
+    x, y, rows = rows_of(trace)
+    low, high = panel.z_window or (None, None)
+    values = [_gaps(row) for row in rows]
+    colors = axes.pcolormesh(
+        _gaps(x), _gaps(y), values, cmap=style.COLORS, vmin=low, vmax=high, shading="gouraud",
+        rasterized=True,
+    )  # fmt: skip
+    axes.contour(_gaps(x), _gaps(y), values, colors=style.GREY, linewidths=0.4)
+    axes.figure.colorbar(colors, ax=axes, label=panel.z_label)
 
 
 def _add(axes: Any, trace: Trace) -> None:

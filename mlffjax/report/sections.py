@@ -2,16 +2,16 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pydantic
 
-from mlffjax.report import dynamics, figures, pathways, tables
+from mlffjax.report import dynamics, figures, forgetting, learning_curve, pathways, tables
 from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure
 from mlffjax.report.tables import Table
-from mlffjax.study.records import RunRecords, StudyRecords
+from mlffjax.study.records import ProbeRecord, RunRecords, StudyRecords
 from mlffjax.study.verdict import Verdict, VerdictConfig, judge
 
 
@@ -43,6 +43,7 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
     """The whole report, most important first."""
     return (
         _verdict(study),
+        *_optional("learning", "Learning curves", learning_curve.blocks(study, looks)),
         Section("problems", "Failures and warnings", _problems(study)),
         Section(
             "accuracy",
@@ -68,13 +69,14 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
             (figures.sliding_figure(study, looks), tables.sliding_table(study)),
         ),
         *_optional("pathways", "Relaxed paths and surfaces", pathways.blocks(study, looks)),
+        *_optional("forgetting", "Forgetting and strain", forgetting.blocks(study, looks)),
         *_optional("dynamics", "Molecular dynamics", dynamics.blocks(study, looks)),
         Section(
             "training",
             "Training",
             (figures.history_figure(study, looks), tables.runs_table(study), *_notes(study)),
         ),
-        Section("provenance", "Provenance", _provenance(study)),
+        Section("provenance", "Provenance", (*_left_out(study), *_provenance(study))),
     )
 
 
@@ -91,6 +93,7 @@ def _verdict(study: StudyRecords) -> Section:
         (verdict.evidence_against, f"What speaks against {first}"),
         (verdict.disagreements, "Where another candidate is better"),
         (verdict.relaxed, "What relaxed bands say, beside the criteria"),
+        (verdict.forgotten, "What was forgotten, beside the criteria"),
         (verdict.undecided, "What these data cannot tell"),
     )
     limits = ", ".join(f"{name} {value:g}" for name, value in verdict.thresholds.items())
@@ -147,19 +150,43 @@ def _problems(study: StudyRecords) -> tuple[Text, ...]:
 
 
 def _of_probes(study: StudyRecords) -> Iterator[str]:
-    """What went wrong in probes; what several runs share is said once, with their names."""
+    """What went wrong in probes."""
+
+    def said(run: RunRecords, record: ProbeRecord) -> Iterator[str]:
+        if record.status != "ok":
+            yield _sentence(record.status, record.message)
+        yield from _nulls(record, set(record.reasons) - set(record.foreseen))
+        if record.arrays is not None and not run.arrays(record.probe.name):
+            yield "its arrays are missing or damaged; figures leave it out"
+        yield from record.warnings
+
+    return _shared(study, said)
+
+
+def _left_out(study: StudyRecords) -> tuple[Text, ...]:
+    """What probes were not asked for, or had nothing to compare with."""
+    lines = tuple(_shared(study, lambda run, record: _nulls(record, set(record.foreseen))))
+    return (Text("list", lines, "What probes left out, and why"),) if lines else ()
+
+
+def _nulls(record: ProbeRecord, names: set[str]) -> Iterator[str]:
+    """The reasons why metrics of these names have no number."""
+    reasons: dict[str, list[str]] = {}
+    for metric, why in record.reasons.items():
+        if metric in names and "/" not in metric:  # not every split holds every kind of frame
+            reasons.setdefault(why, []).append(metric)
+    for why, metrics in reasons.items():
+        yield f"no {', '.join(sorted(metrics))}: {why}"
+
+
+def _shared(
+    study: StudyRecords, said: Callable[[RunRecords, ProbeRecord], Iterator[str]]
+) -> Iterator[str]:
+    """What records say of their probes, once with the names of the runs that share it."""
     shared: dict[tuple[str, str], list[str]] = {}
     for run in study.runs:
         for name, record in run.probes.items():
-            said = [_sentence(record.status, record.message)] if record.status != "ok" else []
-            reasons: dict[str, list[str]] = {}
-            for metric, why in record.reasons.items():
-                if "/" not in metric:  # not every split holds every kind of frame: no problem
-                    reasons.setdefault(why, []).append(metric)
-            said += [f"no {', '.join(sorted(metrics))}: {why}" for why, metrics in reasons.items()]
-            if record.arrays is not None and not run.arrays(name):
-                said.append("its arrays are missing or damaged; figures leave it out")
-            for text in (*said, *record.warnings):
+            for text in said(run, record):
                 shared.setdefault((name, text), []).append(_label(run))
     for (name, text), runs in shared.items():
         everybody = len(runs) > 1 and len(runs) == sum(name in run.probes for run in study.runs)

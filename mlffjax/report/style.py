@@ -16,6 +16,7 @@ GREY = "#767676"
 GRID = "#e3e3e3"
 # Okabe-Ito without yellow, which has too little contrast with white for thin lines.
 PALETTE = ("#E69F00", "#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7")
+COLORS = "YlGnBu"  # of maps, light where the value is low
 DASHES = ("dash", "dashdot", "longdash", "dot", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star")
 FONT_SIZE_PT = 8

@@ -101,6 +101,37 @@ def test_broken_frame_spoils_only_what_it_belongs_to(context, potential):
     assert np.isfinite(metrics["test_energy_rmse"])
 
 
+def test_frames_that_do_not_fit_into_memory_are_measured_a_few_at_a_time(
+    context, potential, monkeypatch
+):
+    """The same numbers, frame by frame, as all at once."""
+    whole, expected = found(context, potential)
+    monkeypatch.setattr(accuracy, "room", lambda: 1000.0)
+    probe = accuracy.build(accuracy.Config(), context)
+    assert whole.compiled
+    assert not probe.compiled
+    metrics = probe.measure(potential)
+    assert metrics.keys() == expected.keys()
+    for name, value in metrics.items():
+        # Same sums in another order; errors of some eV.
+        np.testing.assert_allclose(value, expected[name], rtol=1e-11, atol=1e-12, err_msg=name)
+    for name, value in probe.constants.items():
+        np.testing.assert_array_equal(value, whole.constants[name])
+
+
+def test_memory_of_the_frames_is_estimated(context):
+    labels = accuracy._labels(context.frames, context, {})
+    graphs = accuracy._prepare(context.frames, context, labels).buckets
+    edges = sum(
+        leaf.nbytes
+        for graph in graphs
+        for leaf in (graph.neighbors, graph.shifts, graph.reverse, graph.edge_mask)
+    )
+    systems = [frame.system for frame in context.frames]
+    estimate = accuracy.lists_bytes(systems, context.cutoff, each=accuracy.GRAPH_NEIGHBOR)
+    assert estimate == pytest.approx(edges, rel=0.6)  # padding of shapes and slots is left out
+
+
 def test_runs_with_other_splits_share_the_compilation(context, potential):
     traces = []
 

@@ -137,6 +137,7 @@ def _write_run(folder: Path, name: str, seed: int, place: int, probes: dict) -> 
                 status="ok",
                 metrics=metrics,
                 reasons=reasons,
+                foreseen=tuple(sorted(reasons)),
                 arrays=f"{probe}.npz",
                 seconds=0.7,
                 device="cpu",
@@ -329,10 +330,57 @@ def _gamma_surface(name, seed, probe, rng):
     height = 0.4 + 0.1 * seed
     fine = height * (np.sin(np.pi * first) ** 2 + np.sin(np.pi * second) ** 2) / 2
     metrics = {"corrugation": height, "barrier": height / 2, "minima": 1, "closure_error": 1e-9}
-    return metrics, {}, {"energy_fine_model": fine, "energy_model": fine[::8, ::8]}
+    plane = np.array([[4.0, 0.0, 0.0], [2.0, 3.0, 0.0]])
+    arrays = {"energy_fine_model": fine, "energy_model": fine[::8, ::8], "plane": plane}
+    return metrics, {}, arrays
+
+
+def _saddle(name, seed, probe, rng):
+    del probe, rng
+    line = 1 / np.linspace(1 / 240, 1 / 750, 40)
+    arrays = {"arrhenius_temperature": line, "temperature": np.array([300.0, 600.0]),
+              "mover": np.array(["Cr"])}  # fmt: skip
+    if name == "scratch":
+        return {"status": 1.0, "barrier": None}, {"barrier": "the potential gave nan"}, arrays
+    metrics = {"status": 0.0, "barrier": 0.4 + 0.1 * seed, "negative_modes": 1.0,
+               "imaginary_frequency": 3.0, "connected": 1.0, "rate/600K": 2e-3,
+               "diffusion/600K": 5e-7}  # fmt: skip
+    return metrics, {}, arrays | {"arrhenius_diffusion_model": 1e-3 * np.exp(-5e3 / line)}
+
+
+def _forgetting(name, seed, probe, rng):
+    del probe, rng
+    parts = ("generic_energy", "generic_forces", "sliding", "strain_energy", "elastic")
+    metrics = {"index": 0.5 + 0.1 * seed, "c11": 75.0, "generic_energy_error": 0.03}
+    metrics |= dict.fromkeys(parts, 0.4) | {"dimers": None}
+    distance = np.linspace(2.2, 6.9, 52)
+    well = 2.0 * ((1 - np.exp(-1.5 * (distance - 2.7))) ** 2 - 1)
+    model = well - (300.0 * np.exp(-5 * (distance - 2.2)) if name == "scratch" else 0.1 * seed)
+    arrays = {
+        "dimer_pairs": np.array(["Sb-Te", "Te-Te"]),
+        "dimer_distance": np.stack([distance, distance]),
+        "dimer_energy_model": np.stack([model, well]),
+        "dimer_energy_foundation": np.stack([well, well]),
+    }
+    return metrics, {"dimers": "the potential gave nan"}, arrays
+
+
+def _strain(name, seed, probe, rng):
+    del name, probe, rng
+    amounts = np.array([0.01, -0.01, 0.0, 0.0, 0.02])
+    arrays = {
+        "frame_strain": amounts,
+        "frame_series": np.array(["isotropic Sb8Te12"] * 3 + ["gap Sb8Te12"] * 2),
+        "frame_energy_reference": 30 * amounts**2,
+        "frame_energy_model": 30 * amounts**2 + 0.001 * seed,
+    }
+    metrics = {"energy_rmse": 0.003, "a0": 8.6 + 0.01 * seed, "a_change": 0.011, "relaxed": 1.0}
+    return metrics, {}, arrays
 
 
 _MAKERS = {
+    "forgetting": _forgetting,
+    "strain": _strain,
     "accuracy": _accuracy,
     "fixed_path": _fixed_path,
     "sliding": _sliding,
@@ -341,4 +389,5 @@ _MAKERS = {
     "conductivity": _conductivity,
     "relaxed_neb": _relaxed_neb,
     "gamma_surface": _gamma_surface,
+    "saddle": _saddle,
 }

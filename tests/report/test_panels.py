@@ -43,7 +43,9 @@ def test_the_csv_holds_every_drawn_number():
     rows = list(csv.DictReader(io.StringIO(panels.table_of(figure))))
     assert rows[0] == dict(
         zip(
-            panels.CSV_COLUMNS, ["p", "a, b", "", "bar", "name", "0.5", "0.25", "0.75"], strict=True
+            panels.CSV_COLUMNS,
+            ["p", "a, b", "", "bar", "name", "0.5", "0.25", "0.75", ""],
+            strict=True,
         )
     )
     assert rows[1]["y"] == ""

@@ -25,11 +25,16 @@ def test_problems_name_failures_reasons_and_warnings_once(study):
     (block,) = content(study)["problems"]
     lines = block.lines
     assert "FT-600K, seed 9: the run diverged" in lines[0]
-    shared = [line for line in lines if "path 'slide_doped' has no reference energies" in line]
-    assert len(shared) == 1
-    assert "every run" in shared[0]
+    assert not any("path 'slide_doped' has no reference energies" in line for line in lines)
     assert any("closure error" in line and "foundation" in line for line in lines)
     assert any("spin-orbit" in line for line in lines)
+
+
+def test_what_was_not_asked_for_is_no_problem_and_said_once(study):
+    left_out, *_ = content(study)["provenance"]
+    shared = [t for t in left_out.lines if "path 'slide_doped' has no reference energies" in t]
+    assert len(shared) == 1
+    assert "every run" in shared[0]
 
 
 def test_unfinished_runs_are_problems_and_make_the_verdict_preliminary(study):
