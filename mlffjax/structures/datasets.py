@@ -57,13 +57,14 @@ class Dataset(NamedTuple):
     digest: str
 
 
-def load(config: DataConfig, base: Path, *, forces: bool = True) -> Dataset:
+def load(config: DataConfig, base: Path, *, forces: bool = True, labels: bool = True) -> Dataset:
     """Read all files and check the frames against each other.
 
     Args:
         config: files and reference method.
         base: directory that relative paths start from.
         forces: whether every frame must have forces; a set to train on must.
+        labels: whether labels matter at all; without, only structures are asked for.
 
     Raises:
         InputError: a pattern matches nothing, a file or frame cannot be used, labels are missing, a
@@ -81,9 +82,10 @@ def load(config: DataConfig, base: Path, *, forces: bool = True) -> Dataset:
             f"{', '.join(config.files)}: expected frames to learn from, got isolated atoms only; "
             "add files with structures"
         )
-    require_labels(frames, forces=forces)
+    if labels:
+        require_labels(frames, forces=forces)
+        require_one_unit(frames)
     require_distinct(frames)
-    require_one_unit(frames)
     return Dataset(
         frames=tuple(frames),
         isolated=isolated,

@@ -13,19 +13,56 @@ doi:10.1214/aoms/1177703732.
 
 import functools
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from mlffjax import trees
 from mlffjax.arrays import Array, Float, PyTree
 from mlffjax.graphs.graph import atom_counts
 from mlffjax.potential.base import Potential
 from mlffjax.potential.derivatives import Prediction, energies_and_forces, predict
+from mlffjax.training import spread
 from mlffjax.training.batches import Batch
 from mlffjax.training.config import LossConfig
 
 Realize = Callable[[PyTree], Potential]
 Loss = Callable[[PyTree, Batch], Float[Array, ""]]
+
+
+class Weights(NamedTuple):
+    """The numbers of a ``LossConfig``; they may be arrays."""
+
+    energy: float | Array
+    forces: float | Array
+    stress: float | Array
+    delta: float | Array
+
+
+def adjustable(config: LossConfig, realize: Realize) -> Partial:
+    """The loss as a function of (trainable, batch) whose numbers are data.
+
+    Runs that differ in weights, or in what ``realize`` holds, share compiled steps. Only the kind
+    and whether stresses count at all are compiled in.
+    """
+    numbers = Weights(config.energy, config.forces, config.stress, config.delta)
+    return Partial(_adjustable(config.kind, config.stress > 0), numbers, realize)
+
+
+@functools.cache
+def _adjustable(
+    kind: Literal["weighted", "huber"], stressed: bool
+) -> Callable[..., Float[Array, ""]]:
+    """Equal choices give the same function object."""
+    config = LossConfig(kind=kind, stress=float(stressed))
+
+    def loss(
+        weights: Weights, realize: Realize, trainable: PyTree, batch: Batch
+    ) -> Float[Array, ""]:
+        return _loss(config, weights, realize, trainable, batch)
+
+    return loss
 
 
 @functools.cache
@@ -36,37 +73,59 @@ def supervised(config: LossConfig) -> Callable[[Realize, PyTree, Batch], Float[A
     """
 
     def loss(realize: Realize, trainable: PyTree, batch: Batch) -> Float[Array, ""]:
-        # Frozen weights and constants may be float64; the batch decides the precision.
-        potential = trees.cast(realize(trainable), batch.graph.positions.dtype)
-        if config.stress:
-            return residual_loss(predict(potential, batch.graph), batch, config)
-        energy, forces = energies_and_forces(potential, batch.graph)
-        unused = jnp.zeros_like(batch.stress)
-        return residual_loss(Prediction(energy, forces, unused, energy), batch, config)
+        return _loss(config, None, realize, trainable, batch)
 
     return loss
 
 
-def residual_loss(prediction: Prediction, batch: Batch, config: LossConfig) -> Float[Array, ""]:
-    """The loss of a prediction; padded and unlabelled entries do not count."""
-    rho = functools.partial(huber, delta=config.delta) if config.kind == "huber" else jnp.square
+def _loss(
+    config: LossConfig,
+    weights: Weights | None,
+    realize: Realize,
+    trainable: PyTree,
+    batch: Batch,
+) -> Float[Array, ""]:
+    # Frozen weights and constants may be float64; the batch decides the precision.
+    potential = trees.cast(realize(trainable), batch.graph.positions.dtype)
+    if config.stress:
+        return residual_loss(predict(potential, batch.graph), batch, config, weights)
+    energy, forces = energies_and_forces(potential, batch.graph)
+    unstressed = Prediction(energy, forces, jnp.zeros_like(batch.stress), energy)
+    return residual_loss(unstressed, batch, config, weights)
+
+
+def residual_loss(
+    prediction: Prediction, batch: Batch, config: LossConfig, weights: Weights | None = None
+) -> Float[Array, ""]:
+    """The loss of a prediction; padded and unlabelled entries do not count.
+
+    ``weights`` replace the numbers of the configuration.
+    """
+    numbers = config if weights is None else weights
+    rho = functools.partial(huber, delta=numbers.delta) if config.kind == "huber" else jnp.square
     graph, weight = batch.graph, batch.weight
     per_atom = (prediction.energy - batch.energy) / atom_counts(graph)
-    energy = _mean(weight * rho(per_atom), batch.has_energy)
+    energy = mean(weight * rho(per_atom), batch.has_energy)
     each = rho(prediction.forces - batch.forces).mean(axis=1)
-    forces = _mean(weight[graph.atom_graph] * each, graph.atom_mask)
-    stress = _mean(
+    forces = mean(weight[graph.atom_graph] * each, graph.atom_mask)
+    stress = mean(
         weight * rho(prediction.stress - batch.stress).mean(axis=(1, 2)), batch.has_stress
     )
-    return config.energy * energy + config.forces * forces + config.stress * stress
+    return numbers.energy * energy + numbers.forces * forces + numbers.stress * stress
 
 
-def huber(residual: Float[Array, "..."], *, delta: float) -> Float[Array, "..."]:
+def huber(residual: Float[Array, "..."], *, delta: float | Array) -> Float[Array, "..."]:
     """x²/2 up to |x| = delta, then linear with the slope reached there."""
     size = jnp.abs(residual)
     # Both branches are finite everywhere, so the gradient of the unused one does no harm.
     return jnp.where(size <= delta, residual**2 / 2, delta * (size - delta / 2))
 
 
-def _mean(values: Array, mask: Array) -> Float[Array, ""]:
-    return jnp.where(mask, values, 0).sum() / jnp.maximum(mask.sum(), 1).astype(values.dtype)
+def mean(values: Array, mask: Array) -> Float[Array, ""]:
+    """Mean over the masked entries of a batch, 0 if there are none.
+
+    Where a batch is spread over devices this is the part of the device at work: its sum by the
+    count of all. A loss must take its means over a batch here, so that the parts add up.
+    """
+    count = jnp.maximum(spread.total(mask.sum()), 1)
+    return jnp.where(mask, values, 0).sum() / count.astype(values.dtype)

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,23 +12,51 @@ import optax
 from mlffjax.arrays import Array, Int, PyTree
 from mlffjax.training.config import ScheduleConfig, TrainingConfig
 
+Optimizer = optax.GradientTransformationExtraArgs
+"""``update(gradient, state, weights, rate=...)`` gives what is added to the weights."""
+IDLE: Optimizer = optax.with_extra_args_support(optax.identity())
+"""For no weights at all."""
 
-def optimizer(config: TrainingConfig) -> optax.GradientTransformation:
-    """Clipping by global norm, then Adam or AMSGrad, at a learning rate of one.
 
-    The loop multiplies updates by the learning rate, so that the rate can change without
-    compiling again. Equal choices give the same object, so that runs share compiled steps.
+def optimizer(config: TrainingConfig, factors: tuple[float, ...] | None = None) -> Optimizer:
+    """Clipping by global norm, then the configured rule.
+
+    The learning rate is an argument of ``update``, so that it can change without compiling again.
+    Equal choices give the same object, so that runs share compiled steps.
+
+    ``adamw`` decays weights apart from the gradient: w <- w - rate (Adam's update + decay w).
+    ``schedule_free_adamw`` takes gradients between the last iterate and the average of all
+    iterates (``evaluated``), which is what the rate of a schedule would otherwise have to bring
+    about.
+
+    Args:
+        config: the protocol.
+        factors: of the learning rate, one for each leaf of what is trained, in the order of
+            ``jax.tree.leaves``; all one if absent.
 
     References:
         Adam: arXiv:1412.6980. AMSGrad: Reddi, Kale and Kumar, ICLR 2018, arXiv:1904.09237.
+        AdamW: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101. Schedule-free: Defazio et al.,
+        NeurIPS 2024, arXiv:2405.15682.
     """
-    return _optimizer(config.optimizer, config.clip)
+    return _optimizer(config.optimizer, config.clip, config.weight_decay, factors)
 
 
-@functools.cache
-def _optimizer(kind: str, clip: float | None) -> optax.GradientTransformation:
-    rule = {"adam": optax.adam, "amsgrad": optax.amsgrad}[kind](1.0)
-    return rule if clip is None else optax.chain(optax.clip_by_global_norm(clip), rule)
+def decays(weights: PyTree) -> PyTree:
+    """Whether ``weight_decay`` acts on each leaf: on matrices, not on biases and single numbers."""
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, weights)
+
+
+def evaluated(weights: PyTree, memory: optax.OptState) -> PyTree:
+    """The weights to evaluate: the average of a schedule-free optimizer, otherwise those given.
+
+    Args:
+        weights: at which gradients are taken.
+        memory: state of the optimizer.
+    """
+    nodes = jax.tree.leaves(memory, is_leaf=_is_schedule_free)
+    held = [node for node in nodes if _is_schedule_free(node)]
+    return optax.contrib.schedule_free_eval_params(held[0], weights) if held else weights
 
 
 def rate_factor(
@@ -35,18 +64,23 @@ def rate_factor(
 ) -> float:
     """What the initial learning rate is multiplied by in an epoch.
 
+    After a warm-up the kinds behave as if training began there.
+
     Args:
         schedule: kind and numbers.
         epoch: the epoch to come, counted from 1.
         epochs: the largest number of epochs.
         errors: validation errors so far, the initial one first.
     """
+    warmup = schedule.warmup
+    if epoch <= warmup:
+        return epoch / (warmup + 1)
     if schedule.kind == "cosine":
-        done = (epoch - 1) / max(epochs - 1, 1)
+        done = (epoch - warmup - 1) / max(epochs - warmup - 1, 1)
         return schedule.floor + (1 - schedule.floor) * (1 + math.cos(math.pi * done)) / 2
     if schedule.kind == "plateau":
         best, waited, factor = math.inf, 0, 1.0
-        for error in errors:
+        for error in errors[warmup:]:
             waited = 0 if error < best else waited + 1
             best = min(best, error)
             if waited == schedule.patience:
@@ -70,3 +104,108 @@ def averaged(
         return d * old + (1 - d) * new
 
     return jax.tree.map(mix, average, weights)
+
+
+@functools.cache
+def _optimizer(
+    kind: str, clip: float | None, decay: float, factors: tuple[float, ...] | None
+) -> Optimizer:
+    """Optimizers that differ in the value of ``clip`` alone have one ``update``: it is data."""
+    shared = _rules(kind, clip is not None, decay, factors)
+    if clip is None:
+        return shared
+
+    def init(params: PyTree) -> optax.OptState:
+        state: Any = shared.init(params)
+        return (jnp.full_like(state[0], clip), *state[1:])
+
+    return shared._replace(init=init)
+
+
+@functools.cache
+def _rules(kind: str, clipped: bool, decay: float, factors: tuple[float, ...] | None) -> Optimizer:
+    first = [_clip_by_own_norm()] if clipped else []
+    if kind == "schedule_free_adamw":
+        return optax.chain(*first, _schedule_free(decay, factors))
+    rule = {
+        "adam": lambda: optax.adam(1.0),
+        "amsgrad": lambda: optax.amsgrad(1.0),
+        "adamw": lambda: optax.adamw(1.0, weight_decay=decay, mask=decays),
+    }[kind]()
+    return optax.chain(*first, rule, _by_leaf(factors), _times_rate())
+
+
+def _schedule_free(decay: float, factors: tuple[float, ...] | None) -> Optimizer:
+    """optax's rule, made anew in every step with the rate of that step."""
+
+    def rule(rate: float | Array) -> optax.GradientTransformation:
+        base = optax.chain(
+            # Adam without its first moment, for which the average of the iterates stands in.
+            optax.scale_by_rms(decay=0.999, eps=1e-8, eps_in_sqrt=False, bias_correction=True),
+            optax.add_decayed_weights(decay, mask=decays),
+            _by_leaf(factors),
+            optax.scale_by_learning_rate(rate),
+        )
+        return optax.contrib.schedule_free(base, rate)
+
+    def init(params: PyTree) -> optax.OptState:
+        return rule(1.0).init(params)
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree | None = None, *, rate: float | Array
+    ) -> tuple[PyTree, optax.OptState]:
+        # The weights decide the precision, whatever that of the rate.
+        return rule(jnp.asarray(rate, state.max_lr.dtype)).update(updates, state, params)
+
+    return Optimizer(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _clip_by_own_norm() -> optax.GradientTransformation:
+    """``optax.clip_by_global_norm`` with the largest norm in its state."""
+
+    def init(params: PyTree) -> optax.OptState:
+        return jnp.ones((), jnp.result_type(float, *jax.tree.leaves(params)))
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree | None = None
+    ) -> tuple[PyTree, optax.OptState]:
+        del params
+        limit = state
+        norm = jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(updates)))
+
+        def clip(leaf: Array) -> Array:
+            return jnp.where(norm < limit, leaf, leaf / norm.astype(leaf.dtype) * limit)
+
+        return jax.tree.map(clip, updates), limit
+
+    return optax.GradientTransformation(init, update)
+
+
+def _by_leaf(factors: tuple[float, ...] | None) -> optax.GradientTransformation:
+    if factors is None:
+        return optax.identity()
+
+    def scale(updates: PyTree, params: PyTree | None = None) -> PyTree:
+        del params
+        leaves, structure = jax.tree.flatten(updates)
+        return structure.unflatten([f * leaf for f, leaf in zip(factors, leaves, strict=True)])
+
+    return optax.stateless(scale)
+
+
+def _times_rate() -> Optimizer:
+    def update(
+        updates: PyTree,
+        state: optax.OptState,
+        params: PyTree | None = None,
+        *,
+        rate: float | Array,
+    ) -> tuple[PyTree, optax.OptState]:
+        del params
+        return jax.tree.map(lambda leaf: jnp.asarray(rate, leaf.dtype) * leaf, updates), state
+
+    return Optimizer(lambda params: optax.EmptyState(), update)  # pyright: ignore[reportArgumentType]
+
+
+def _is_schedule_free(node: Any) -> bool:
+    return isinstance(node, optax.contrib.ScheduleFreeState)

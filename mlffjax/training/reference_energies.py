@@ -12,10 +12,11 @@ says which elements are affected.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import jax.numpy as jnp
 import numpy as np
+import pydantic
 
 from mlffjax import trees
 from mlffjax.errors import CompatibilityError, TrainingError
@@ -24,12 +25,30 @@ from mlffjax.graphs.neighbors import neighbors_within
 from mlffjax.potential.base import Potential
 from mlffjax.potential.card import symbols
 from mlffjax.structures.system import Frame
-from mlffjax.training.batches import Sample, collect, plan
+from mlffjax.training.batches import Sample, plan
+from mlffjax.training.feed import Passing
 from mlffjax.training.metrics import predict
 
-Mode = Literal["keep", "isolated", "least_squares", "reestimated"]
+
+def _pairs(value: Any) -> Any:
+    return tuple(sorted(value.items())) if isinstance(value, Mapping) else value
+
+
+Given = Annotated[
+    tuple[tuple[str, float], ...],
+    pydantic.BeforeValidator(_pairs),
+    pydantic.PlainSerializer(dict),
+    pydantic.Field(min_length=1),
+]
+"""In YAML a mapping of symbols to energies in eV, ``{Cr: -1.5, Sb: -0.3}``; hashable here."""
+Foundational = Literal["keep", "isolated", "reestimated"] | Given
+"""Reference energies for a foundation, whose interaction energies are to stay what they are."""
+FromNothing = Literal["isolated", "least_squares"] | Given
+"""Reference energies for a model without a past."""
+Mode = Literal["keep", "isolated", "least_squares", "reestimated"] | Given
 """``keep``: those of the potential. ``isolated``: energies of free atoms. ``least_squares``: fit of
-total energies. ``reestimated``: fit of total minus the potential's interaction energies."""
+total energies. ``reestimated``: fit of total minus the potential's interaction energies. Or the
+values themselves."""
 
 NEGLIGIBLE = 1e-6
 """Relative size below which a singular value, or a share of an element in a direction, is zero."""
@@ -87,7 +106,8 @@ def estimate(
         buckets: most array shapes in that evaluation.
 
     Raises:
-        CompatibilityError: ``isolated`` lacks an element that occurs in the frames.
+        CompatibilityError: ``isolated``, or the given values, lack an element that occurs in the
+            frames, or values are given for an element that the potential does not know.
         TrainingError: a fit is asked for but no frame has an energy.
     """
     present = sorted({int(z) for frame in frames for z in np.unique(frame.system.numbers)})
@@ -96,6 +116,8 @@ def estimate(
         return Estimate(own, None, ())
     if mode == "isolated":
         return _isolated(own, potential.elements, present, isolated)
+    if not isinstance(mode, str):
+        return _given(own, potential.elements, present, dict(mode))
     labelled = [frame for frame in frames if frame.energy is not None]
     if not labelled:
         raise TrainingError(
@@ -110,6 +132,27 @@ def estimate(
         own = np.full(len(own), (totals / atoms).mean())
     start = np.array([isolated.get(z, e) for z, e in zip(potential.elements, own, strict=True)])
     return _fit(labelled, potential.elements, totals, start)
+
+
+def _given(
+    own: np.ndarray, elements: tuple[int, ...], present: list[int], values: Mapping[str, float]
+) -> Estimate:
+    known = dict(zip(symbols(elements), elements, strict=True))
+    if unknown := sorted(values.keys() - known.keys()):
+        raise CompatibilityError(
+            f"reference_energies: {', '.join(unknown)} are not among the potential's elements "
+            f"({', '.join(known)}); remove them"
+        )
+    energies = {known[symbol]: energy for symbol, energy in values.items()}
+    if missing := [z for z in present if z not in energies]:
+        raise CompatibilityError(
+            "reference_energies: expected a value for every element of the frames, got none for "
+            f"{_names(missing)}; add it, or choose another way to get reference energies"
+        )
+    chosen = [energies.get(z, e) for z, e in zip(elements, own, strict=True)]
+    return Estimate(
+        _single(np.array(chosen)), None, _unseen([z for z in elements if z not in energies])
+    )
 
 
 def _isolated(
@@ -141,7 +184,8 @@ def _fit(
     missing = totals / atoms - fractions @ start
     change = np.linalg.lstsq(fractions, missing, rcond=NEGLIGIBLE)[0]
     residual = float(np.sqrt(((missing - fractions @ change) ** 2).mean()))
-    _, sizes, directions = np.linalg.svd(fractions)
+    # Of the triangular factor, which has the same: the left vectors would be frames times frames.
+    _, sizes, directions = np.linalg.svd(np.linalg.qr(fractions, mode="r"))
     rank = int((sizes > NEGLIGIBLE * sizes.max()).sum())
     undetermined = np.abs(directions[rank:]).max(axis=0, initial=0) > NEGLIGIBLE
     absent = counts.sum(axis=0) == 0
@@ -163,7 +207,7 @@ def _interaction(
     systems = [frame.system for frame in frames]
     members = [Sample(system, None, np.zeros_like(system.positions), None) for system in systems]
     shapes = plan(systems, potential.cutoff, most=buckets)
-    data = collect(members, potential.elements, potential.cutoff, shapes)
+    data = Passing(members, potential.elements, potential.cutoff, shapes)
     return predict(trees.cast(potential, np.float32), data, batch=batch).energies
 
 
@@ -196,9 +240,11 @@ def scale_and_shift(frames: Sequence[Frame], potential: Potential) -> tuple[floa
 
 def average_neighbors(frames: Sequence[Frame], cutoff: float) -> float:
     """Mean number of neighbours of an atom within the cutoff (Å); at least 1."""
-    lists = [neighbors_within(frame.system, cutoff) for frame in frames]
-    edges, atoms = sum(n.mask.sum() for n in lists), sum(len(n.mask) for n in lists)
-    return max(float(edges / atoms), 1.0)
+    edges = atoms = 0
+    for frame in frames:  # one list at a time: together they may not fit into memory
+        mask = neighbors_within(frame.system, cutoff).mask
+        edges, atoms = edges + int(mask.sum()), atoms + len(mask)
+    return max(edges / atoms, 1.0)
 
 
 def _single(energies: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What every kind of training strategy promises, tried with its own example."""
 
+import dataclasses
 import json
 from typing import Annotated
 
@@ -9,20 +10,53 @@ import numpy as np
 import pytest
 
 from mlffjax import config, registry, trees
+from mlffjax.errors import CompatibilityError
 from mlffjax.graphs.batching import Shape, build
 from mlffjax.potential.base import Potential
 from mlffjax.potential.card import Card
 from mlffjax.potential.derivatives import predict
-from mlffjax.potential.pair import lennard_jones
+from mlffjax.potential.mace.config import MaceConfig
+from mlffjax.potential.mace.model import MaceModel
+from mlffjax.potential.pair import LennardJonesModel, lennard_jones
 from mlffjax.structures.datasets import Dataset
+from mlffjax.structures.paths import Path
 from mlffjax.structures.system import Frame, System
-from mlffjax.training.config import TrainingConfig
+from mlffjax.training.config import LossConfig, TrainingConfig
 from mlffjax.training.fit import fit
 from mlffjax.training.ingredients import Ingredients
 from mlffjax.training.recipe import Recipe
 
 KINDS = registry.kinds("training.strategies")
-TRAINING = TrainingConfig(epochs=1, learning_rate=1e-4)
+MODULES = {kind: registry.resolve("training.strategies", kind) for kind in KINDS}
+NETWORKS = [kind for kind in KINDS if MODULES[kind].Config.needs_network]
+TRAINED = [kind for kind in KINDS if MODULES[kind].example().trains]
+TRAINING = TrainingConfig(
+    epochs=1, batch=2, learning_rate=1e-4, loss=LossConfig(stress=0), buckets=1
+)
+ELEMENTS, CUTOFF = (18, 36), 5.0
+TINY = MaceConfig(
+    r_max=CUTOFF, num_bessel=2, max_ell=1, correlation=1, hidden_irreps="3x0e + 3x1o",
+    radial_mlp=(3,), mlp_irreps="2x0e",
+)  # fmt: skip
+TRACES: list[str] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedPair(LennardJonesModel):
+    """Notes when Python runs through it, which is when JAX traces."""
+
+    def atomic_energies(self, params, graph):
+        TRACES.append("pair")
+        return super().atomic_energies(params, graph)
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedNetwork(MaceModel):
+    """The same for a network, however many heads it is asked for."""
+
+    def fold(self, params):
+        TRACES.append("network")
+        return super().fold(params)
 
 
 class Section(config.Config):
@@ -35,44 +69,78 @@ class Section(config.Config):
 def ingredients():
     """Crystals of argon and krypton in several proportions, and a foundation that is a bit off."""
     random = np.random.default_rng(0)
-    truth = trees.cast(lennard_jones((18, 36), cutoff=5.0), jnp.float64)
+    truth = trees.cast(lennard_jones(ELEMENTS, cutoff=CUTOFF), jnp.float64)
     basis = 5.4 * np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
     frames = []
     for index, krypton in enumerate((0, 1, 2, 3, 1, 2)):
         numbers = np.array([36] * krypton + [18] * (4 - krypton), np.int32)
         positions = basis + random.normal(scale=0.1, size=(4, 3))
         system = System(positions, numbers, 5.4 * np.eye(3), np.ones(3, bool))
-        graph = build([system], (18, 36), 5.0, shape=Shape(4, 24, 1), dtype=np.float64)
+        graph = build([system], ELEMENTS, CUTOFF, shape=Shape(4, 24, 1), dtype=np.float64)
         label = jax.jit(predict)(truth, graph)
         energy = float(label.energy[0]) - 3.0 * krypton - 2.0 * (4 - krypton)
         forces, stress = np.asarray(label.forces), np.asarray(label.stress[0])
         frames.append(Frame(system, energy, forces, stress, "all", "all", index, "", "here", {}))
-    foundation = trees.cast(lennard_jones((18, 36), epsilon=0.01, cutoff=5.0), jnp.float64)
+    foundation = Potential(
+        trees.cast(lennard_jones(ELEMENTS, epsilon=0.01, cutoff=CUTOFF).params, jnp.float64),
+        CountedPair(ELEMENTS, CUTOFF),
+    )
     card = Card(
         name="noble", elements=("Ar", "Kr"), model={}, reference="another", functional="none"
     )
     dataset = Dataset(tuple(frames), {18: -2.0, 36: -3.0}, "this", "0" * 16)
-    return Ingredients(dataset, TRAINING, foundation.model, (foundation, card))
+    other = dataset._replace(reference="a third")
+    path = Path("path", (frames[1], frames[4]), closed=False)  # of one composition
+    return Ingredients(
+        dataset, TRAINING, foundation.model, (foundation, card), generic=other, paths={"path": path}
+    )
 
 
 @pytest.fixture(scope="module")
-def recipes(ingredients):
-    modules = {kind: registry.resolve("training.strategies", kind) for kind in KINDS}
-    return {
-        kind: module.build(module.example(), ingredients, key=jax.random.key(1))
-        for kind, module in modules.items()
-    }
+def network(ingredients):
+    """The same with a small MACE as foundation, for strategies that need a network."""
+    model = CountedNetwork(ELEMENTS, TINY)
+    params = model.init(key=jax.random.key(7))
+    constants = params["constants"] | {"scale": jnp.float32(0.01), "average_neighbors": 18.0}
+    params = {"weights": params["weights"], "constants": trees.cast(constants, jnp.float32)}
+    return ingredients._replace(
+        architecture=model, foundation=(Potential(params, model), ingredients.foundation[1])
+    )
 
 
 @pytest.fixture(scope="module")
-def fitted(recipes, ingredients):
+def given(ingredients, network):
+    """Ingredients that a kind works on."""
+    return {kind: network if kind in NETWORKS else ingredients for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def recipes(given):
+    return {kind: recipe_of(kind, given[kind]) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def fitted(recipes, given):
+    return {kind: trained(recipes[kind], given[kind]) for kind in KINDS}
+
+
+def recipe_of(kind, ingredients, key=1):
+    module = MODULES[kind]
+    return module.build(module.example(), ingredients, key=jax.random.key(key))
+
+
+def trained(recipe, ingredients, seed=0):
     frames = ingredients.dataset.frames
-    return {k: fit(r, frames[:4], frames[4:], TRAINING, seed=0) for k, r in recipes.items()}
+    return fit(recipe, frames[:4], frames[4:], TRAINING, seed=seed)
+
+
+def bits(tree):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_configuration_is_named_by_its_kind_and_plain(kind):
-    example = registry.resolve("training.strategies", kind).example()
+    example = MODULES[kind].example()
     plain = json.loads(json.dumps(config.dump(example)))
     assert plain["kind"] == kind
     section = config.validate({"strategy": plain}, Section, where="here")
@@ -92,25 +160,27 @@ def test_recipe_realizes_a_potential_under_tracing(kind, recipes):
 def test_callables_travel_as_arrays(kind, recipes):
     """No arrays are compiled in, or every run would compile anew."""
     recipe = recipes[kind]
-    for name in ("realize", "loss", "penalty"):
+    for name in ("realize", "penalty"):
         leaves = jax.tree.leaves(getattr(recipe, name))
         assert all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves), name
+    # Weights of the loss may be plain numbers, which are data as well.
+    leaves = jax.tree.leaves(recipe.loss)
+    assert all(isinstance(leaf, jax.Array | np.ndarray | float) for leaf in leaves)
     hash(recipe.optimizer)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_building_again_gives_the_same(kind, recipes, ingredients):
-    module = registry.resolve("training.strategies", kind)
-    again = module.build(module.example(), ingredients, key=jax.random.key(1))
+def test_building_again_gives_the_same(kind, recipes, given):
+    again = recipe_of(kind, given[kind])
     trees_of_both = [r.realize(r.trainable) for r in (recipes[kind], again)]
     jax.tree.map(np.testing.assert_array_equal, *trees_of_both)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "scratch"])
-def test_step_zero_is_the_foundation(kind, recipes, ingredients):
+def test_step_zero_is_the_foundation(kind, recipes, given):
     """Bit for bit, but for the reference energies, which are those of the labels."""
     recipe = recipes[kind]
-    start, (foundation, _) = recipe.realize(recipe.trainable), ingredients.foundation
+    start, (foundation, _) = recipe.realize(recipe.trainable), given[kind].foundation
     assert start.model == foundation.model
     ours, theirs = (trees.names(potential.params) for potential in (start, foundation))
     assert ours.keys() == theirs.keys()
@@ -118,11 +188,14 @@ def test_step_zero_is_the_foundation(kind, recipes, ingredients):
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_training_never_moves_constants(kind, recipes, fitted):
+@pytest.mark.parametrize("kind", TRAINED)
+def test_training_moves_weights_and_never_constants(kind, recipes, fitted):
     recipe = recipes[kind]
-    before = recipe.realize(recipe.trainable).params["constants"]
-    jax.tree.map(np.testing.assert_array_equal, before, fitted[kind].potential.params["constants"])
+    before, after = recipe.realize(recipe.trainable).params, fitted[kind].potential.params
+    jax.tree.map(np.testing.assert_array_equal, before["constants"], after["constants"])
+    if fitted[kind].best.number:
+        assert bits(before["weights"]) != bits(after["weights"])
+    assert fitted[kind].history[-1].train_loss is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -132,6 +205,26 @@ def test_reference_energies_are_those_of_the_labels(kind, fitted):
     np.testing.assert_allclose(energies, [-2.0, -3.0], atol=0.2)
 
 
+@pytest.mark.parametrize("kind", TRAINED)
+def test_runs_share_compilations_and_equal_seeds_give_equal_bits(kind, fitted, given):
+    """Another run, with another draw and another sequence of frames, compiles nothing."""
+    before = len(TRACES)
+    other = trained(recipe_of(kind, given[kind], key=2), given[kind], seed=1)
+    assert len(TRACES) == before > 0
+    again = trained(recipe_of(kind, given[kind]), given[kind])
+    assert bits(again.potential) == bits(fitted[kind].potential)
+    losses = [run.history[-1].train_loss for run in (fitted[kind], again, other)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_kinds_that_need_a_network_refuse_a_pair_potential_by_name(kind, ingredients):
+    with pytest.raises(CompatibilityError, match=f"strategy {kind}"):
+        recipe_of(kind, ingredients)
+
+
 def test_potentials_of_all_strategies_stack(fitted):
-    stacked = trees.stack([outcome.potential for outcome in fitted.values()])
-    assert trees.length(stacked) == len(KINDS)
+    networks = [fitted[kind].potential for kind in NETWORKS]
+    pairs = [fitted[kind].potential for kind in KINDS if kind not in NETWORKS]
+    assert trees.length(trees.stack(networks)) == len(NETWORKS)
+    assert trees.length(trees.stack(pairs)) == len(KINDS) - len(NETWORKS)

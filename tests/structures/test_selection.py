@@ -121,9 +121,60 @@ def test_neighbours_are_those_of_ase(pbc):
     assert np.array_equal(ours, np.bincount(expected[0], minlength=7))
 
 
+@settings(deadline=None)
+@given(st.integers(3, 12), st.sampled_from([(1.0, 1.0, 1.0), (3.0, 2.0, 1.0), (0.1, 0.2, 0.3)]))
+def test_every_beginning_has_the_shares(frames, count, shares):
+    chosen = select(
+        frames, ALL, SelectionConfig(config_types=TYPES, shares=shares, method="random")
+    )
+    kinds = [frames[index].config_type for index in chosen[:count]]
+    for kind, share in zip(TYPES, shares, strict=True):
+        assert abs(kinds.count(kind) - share / sum(shares) * min(count, len(chosen))) <= 1
+
+
+def test_shares_take_as_many_as_keep_them(frames):
+    """Nine hot ones are three quarters of twelve."""
+    config = SelectionConfig(config_types=("hot", "warm"), shares=(3.0, 1.0))
+    kinds = [frames[index].config_type for index in select(frames, ALL, config)]
+    assert (kinds.count("hot"), kinds.count("warm")) == (9, 3)
+    half = select(frames, ALL, config.model_copy(update={"fraction": 0.5}))
+    assert half == select(frames, ALL, config)[:6]
+
+
+def test_first_pattern_takes_what_several_match(frames):
+    config = SelectionConfig(config_types=("hot", "*"), shares=(1.0, 1.0), count=8)
+    kinds = [frames[index].config_type for index in select(frames, ALL, config)]
+    assert kinds.count("hot") == 4
+
+
+def test_most_uncertain_frames_come_first(frames):
+    scores = {index: float(index % 7) for index in ALL}
+    config = SelectionConfig(method="uncertainty", count=5)
+    assert select(frames, ALL, config, scores=scores) == (6, 13, 5, 12, 4)
+    equal = SelectionConfig(method="uncertainty", equal_by="config_type", count=3)
+    assert select(frames, ALL, equal, scores=scores) == (18, 6, 13)
+    with pytest.raises(InputError, match="uncertainty of every candidate, got none"):
+        select(frames, ALL, config)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"config_types": ("hot",), "shares": (1.0, 2.0)}, "got 2 shares and 1 config_types"),
+        ({"shares": (1.0,)}, "got 1 shares and 0 config_types"),
+        ({"config_types": ("hot",), "shares": (1.0,), "equal_by": "config_type"}, "exclude"),
+        ({"config_types": ("hot",), "shares": (0.0,)}, "greater than 0"),
+    ],
+)
+def test_shares_that_mean_nothing(entries, message):
+    with pytest.raises(ValidationError, match=message):
+        SelectionConfig(**entries)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
+        (SelectionConfig(config_types=("*", "hot"), shares=(1.0, 1.0)), "order the patterns"),
         (SelectionConfig(config_types=("600K",)), "'600K', got none among 19.*cold, hot, warm"),
         (SelectionConfig(count=20), "a count from 1 to 19, got 20"),
         (SelectionConfig(count=13, equal_by="config_type"), "from 3 to 12 in equal parts from 3"),

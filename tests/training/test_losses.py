@@ -8,7 +8,7 @@ import pytest
 from mlffjax.potential.derivatives import Prediction
 from mlffjax.training.batches import EMPTY, collect, gather, plan, samples
 from mlffjax.training.config import LossConfig
-from mlffjax.training.losses import huber, residual_loss, supervised
+from mlffjax.training.losses import adjustable, huber, residual_loss, supervised
 from mlffjax.training.recipe import all_weights
 
 CONFIGS = (
@@ -116,3 +116,18 @@ def test_precision_follows_the_batch(frames, guess):
 
 def test_equal_configurations_share_one_function():
     assert supervised(LossConfig(forces=7.0)) is supervised(LossConfig(forces=7.0))
+
+
+@pytest.mark.parametrize("kind", ["weighted", "huber"])
+def test_weights_as_data_give_the_same_loss_and_share_a_function(kind, batch, guess):
+    weights, realize = all_weights(guess)
+    pairs = [(forces, stress) for forces in (0.5, 7.0) for stress in (0.0, 2.0)]
+    configs = [LossConfig(kind=kind, energy=3.0, forces=f, stress=s) for f, s in pairs]
+    for config in configs:
+        expected = value_and_gradient(weights, realize, batch, config)
+        got = jax.value_and_grad(adjustable(config, realize))(weights, batch)
+        for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+    functions = [adjustable(config, realize).func for config in configs]
+    assert functions[0] is functions[2]
+    assert functions[0] is not functions[1]  # without stresses none are computed

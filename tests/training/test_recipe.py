@@ -6,6 +6,7 @@ from jax.tree_util import Partial
 from mlffjax.errors import CompatibilityError
 from mlffjax.potential.base import Potential
 from mlffjax.training.config import TrainingConfig
+from mlffjax.training.optimizers import IDLE
 from mlffjax.training.recipe import all_weights, no_penalty, standard, unchanged
 
 
@@ -46,3 +47,25 @@ def test_defaults_add_nothing(guess):
     assert isinstance(recipe.penalty, Partial)
     assert float(recipe.penalty(recipe.trainable)) == float(no_penalty({})) == 0
     assert recipe.mix("samples") == unchanged("samples") == "samples"
+
+
+def test_decays_that_would_act_on_nothing_are_refused(guess):
+    """Both weights of Lennard-Jones are single numbers, and in no layer."""
+    weights, realize = all_weights(guess)
+    decayed = TrainingConfig(optimizer="adamw", weight_decay=0.1)
+    with pytest.raises(
+        CompatibilityError, match="weight_decay acts on matrices, and none of the 2"
+    ):
+        standard(weights, realize, decayed)
+    with pytest.raises(CompatibilityError, match="layer_decay needs weights"):
+        standard(weights, realize, TrainingConfig(layer_decay=0.5))
+
+
+def test_nothing_to_train_takes_any_choice(guess):
+    """So that a study may set them for all of its runs."""
+    for training in (
+        TrainingConfig(optimizer="adamw", weight_decay=0.1, layer_decay=0.5),
+        TrainingConfig(optimizer="schedule_free_adamw", ema=None),
+    ):
+        recipe = standard({}, Partial(lambda potential, tree: potential, guess), training)
+        assert recipe.optimizer.init({}) == IDLE.init({})

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlffjax import trees
-from mlffjax.errors import CompatibilityError, TrainingError
+from mlffjax import config, trees
+from mlffjax.errors import CompatibilityError, ConfigError, TrainingError
 from mlffjax.graphs.neighbors import neighbors_within
 from mlffjax.potential.pair import lennard_jones
 from mlffjax.training.metrics import evaluate
@@ -16,6 +16,7 @@ from mlffjax.training.reference_energies import (
     scale_and_shift,
     with_constants,
 )
+from mlffjax.training.strategies import finetune, scratch
 
 ELEMENTS = (24, 51, 52)
 KNOWN = np.array([-5.0, -1.5, -3.25])  # exact in binary
@@ -181,3 +182,39 @@ def test_constants_a_model_lacks_are_left_out(truth):
     assert set(made.params["constants"]) == {"atomic_energies"}
     assert made.params["constants"]["atomic_energies"].dtype == jnp.float64
     assert float(truth.params["constants"]["atomic_energies"][0]) == 0.0
+
+
+def test_given_energies_are_taken_over(mixed, potential):
+    choice = config.validate(
+        {"reference_energies": {"Te": -2.5, "Cr": -9.25, "Sb": -1}}, finetune.Config, where="here"
+    ).reference_energies
+    assert isinstance(hash(choice), int)
+    found = estimate(choice, mixed, potential, isolated={24: 7.0})
+    assert dict(zip(potential.elements, found.energies, strict=True)) == {
+        24: -9.25,
+        51: -1.0,
+        52: -2.5,
+    }
+    assert found.notes == ()
+
+
+def test_given_energies_must_cover_the_frames_and_nothing_unknown(mixed, potential):
+    with pytest.raises(CompatibilityError, match="got none for Sb, Te"):
+        estimate((("Cr", -1.0),), mixed, potential, isolated={})
+    with pytest.raises(CompatibilityError, match=r"Cs, Xx are not among.*Cr, Sb, Te"):
+        estimate((("Cs", 1.0), ("Xx", 1.0), ("Cr", 0.0)), mixed, potential, isolated={})
+
+
+def test_given_energies_make_a_round_trip_as_plain_data():
+    for module, values in ((finetune, {"Cr": -1.5}), (scratch, {"Sb": 0.5, "Te": 1.0})):
+        section = config.validate({"reference_energies": values}, module.Config, where="here")
+        plain = config.dump(section)
+        assert plain["reference_energies"] == values
+        assert config.validate(plain, module.Config, where="here") == section
+
+
+@pytest.mark.parametrize("value", ["least_squares", {}, {"Cr": "much"}])
+def test_other_choices_are_refused_for_a_foundation(value):
+    """Least squares would give the foundation's interaction energies to the E0s."""
+    with pytest.raises(ConfigError, match="reference_energies"):
+        config.validate({"reference_energies": value}, finetune.Config, where="here")

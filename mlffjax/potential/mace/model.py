@@ -1,6 +1,7 @@
 """MACE: interactions, products and readouts put together behind ``EnergyModel``."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -156,6 +157,25 @@ class MaceModel:
         """Interaction energies, eV, from folded parameters."""
         distance, edges = self._edges(folded, graph)
         outputs = self._node_features(folded, graph, edges)
+        return self._head_energies(folded, outputs, distance, edges)
+
+    def head_energies(self, heads: Sequence[PyTree], graph: Graph) -> Float[Array, "heads atoms"]:
+        """Interaction energies, eV, of parameters that differ in readouts, scale and shift only.
+
+        The features, which cost nearly everything, are computed once, from the first.
+        """
+        folded = [self.fold(params) for params in heads]
+        distance, edges = self._edges(folded[0], graph)
+        outputs = self._node_features(folded[0], graph, edges)
+        return jnp.stack([self._head_energies(head, outputs, distance, edges) for head in folded])
+
+    def _head_energies(
+        self,
+        folded: FoldedMace,
+        outputs: Sequence[Float[Array, "atoms hidden channels"]],
+        distance: Float[Array, "atoms slots"],
+        edges: Edges,
+    ) -> Float[Array, "atoms"]:
         scale = self.config.activation_scale
         parts = [
             read_out(layer.readout, features[:, 0], scale)

@@ -15,3 +15,11 @@ class Section(config.Config):
     """
     trains: ClassVar[bool] = True
     """Whether its runs take epochs."""
+    needs_network: ClassVar[bool] = False
+    """Whether the potential must be a network, which pair potentials are refused for."""
+    generic: ClassVar[Literal["labels", "structures"] | None] = None
+    """What it needs of structures of other materials: nothing, with labels, or as they are."""
+
+    def path_names(self) -> tuple[str, ...]:
+        """Paths of the study that it learns from; they are given to it, and to no other run."""
+        return ()

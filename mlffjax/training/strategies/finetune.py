@@ -7,6 +7,7 @@ import pydantic
 from mlffjax.arrays import PRNGKey
 from mlffjax.training.ingredients import Ingredients, referenced_foundation
 from mlffjax.training.recipe import Recipe, all_weights, standard
+from mlffjax.training.reference_energies import Foundational
 from mlffjax.training.strategies._section import Section
 
 
@@ -14,7 +15,7 @@ class Config(Section):
     """Choices of ``finetune``."""
 
     kind: Literal["finetune"] = "finetune"
-    reference_energies: Literal["keep", "isolated", "reestimated"] = "reestimated"
+    reference_energies: Foundational = "reestimated"
     learning_rate: float | None = pydantic.Field(
         default=None, gt=0, description="initial rate; None: that of the training section"
     )

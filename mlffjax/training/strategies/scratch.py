@@ -7,6 +7,7 @@ from mlffjax.potential.base import Potential
 from mlffjax.training.ingredients import Ingredients, require_architecture
 from mlffjax.training.recipe import Recipe, all_weights, standard
 from mlffjax.training.reference_energies import (
+    FromNothing,
     average_neighbors,
     estimate,
     scale_and_shift,
@@ -20,7 +21,7 @@ class Config(Section):
 
     starts_from = "model"
     kind: Literal["scratch"] = "scratch"
-    reference_energies: Literal["isolated", "least_squares"] = "isolated"
+    reference_energies: FromNothing = "isolated"
 
 
 def example() -> Config:

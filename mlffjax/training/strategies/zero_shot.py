@@ -8,6 +8,7 @@ from mlffjax.arrays import PRNGKey, PyTree
 from mlffjax.potential.base import Potential
 from mlffjax.training.ingredients import Ingredients, referenced_foundation
 from mlffjax.training.recipe import Recipe, standard
+from mlffjax.training.reference_energies import Foundational
 from mlffjax.training.strategies._section import Section
 
 
@@ -16,7 +17,7 @@ class Config(Section):
 
     trains = False
     kind: Literal["zero_shot"] = "zero_shot"
-    reference_energies: Literal["keep", "isolated", "reestimated"] = "reestimated"
+    reference_energies: Foundational = "reestimated"
 
 
 def example() -> Config:
