@@ -11,6 +11,10 @@ Contract
       the E0s and refuses to mix reference methods silently.
     * A step is compiled once per array shape and shared by all runs of a process: seeds, strategies
       and learning rates are data. The host looks at the device every few steps only.
+    * Runs that differ in numbers only (``members.groups``) can be trained together in one program,
+      ``fleet.fit_many``; each ends as it would alone, to rounding.
+    * Batches come from a ``feed``: structures in memory, or on disk if they would fill it
+      (``storage``); the bits are the same.
     * A diverging run is a result (``Status.DIVERGED``) with the best potential met, not an error.
 
 Units: eV, Å; energies are compared per atom, forces and stresses per component.

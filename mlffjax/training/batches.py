@@ -7,7 +7,7 @@ bucket and batch size, whatever the number of structures.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,14 @@ from mlffjax.graphs.graph import Graph
 from mlffjax.graphs.neighbors import neighbors_within
 from mlffjax.potential.base import Potential
 from mlffjax.structures.system import Frame, System
+from mlffjax.training.workers import answers, helpers
 
 WORTHWHILE = 0.15
 """Another bucket must save this fraction of the padded work, for it costs a compilation."""
+SHARE = 256
+"""Structures whose neighbours one process counts at once."""
+WORTH_PROCESSES = 8
+"""Shares from which on more processes than one count; each takes seconds to start."""
 EMPTY = -1
 """Row number of a place in a batch that holds no structure."""
 
@@ -57,6 +62,15 @@ class Bucket(NamedTuple):
 
     rows: Batch
     index: np.ndarray  # i4 [samples], position of each row in the sequence it was made from
+
+
+class Indexed(Protocol):
+    """Anything with rows of one shape; where they are is its own affair."""
+
+    @property
+    def index(self) -> np.ndarray:
+        """Position of each row in the sequence it was made from; i4 [samples]."""
+        ...
 
 
 class Draw(NamedTuple):
@@ -103,9 +117,8 @@ def plan(systems: Sequence[System], cutoff: float, *, most: int) -> tuple[Shape,
     """
     slots: dict[int, int] = {}
     counts: dict[int, int] = {}
-    for system in systems:
+    for system, widest in zip(systems, _widths(systems, cutoff), strict=True):
         atoms = len(system.numbers)
-        widest = neighbors_within(system, cutoff).neighbors.shape[1]
         slots[atoms] = max(slots.get(atoms, 0), -(-widest // SLOT_STEP) * SLOT_STEP)
         counts[atoms] = counts.get(atoms, 0) + 1
     sizes = sorted(slots)
@@ -116,6 +129,18 @@ def plan(systems: Sequence[System], cutoff: float, *, most: int) -> tuple[Shape,
         return float(sum(counts[size] for size in inside) * shape.atoms * shape.slots), (shape,)
 
     return _partition(bucket, len(sizes), most)
+
+
+def _widths(systems: Sequence[System], cutoff: float) -> list[int]:
+    """Largest number of neighbours of an atom, for each structure."""
+    parts = [(systems[i : i + SHARE], cutoff) for i in range(0, len(systems), SHARE)]
+    found = answers(_widths_of, parts, helpers() if len(parts) >= WORTH_PROCESSES else 1)
+    return [width for part in found for width in part]
+
+
+def _widths_of(part: tuple[Sequence[System], float]) -> list[int]:
+    systems, cutoff = part
+    return [neighbors_within(system, cutoff).neighbors.shape[1] for system in systems]
 
 
 def _partition(
@@ -159,24 +184,51 @@ def collect(
     rows: dict[Shape, list[Batch]] = {shape: [] for shape in shapes}
     index: dict[Shape, list[int]] = {shape: [] for shape in shapes}
     for position, sample in enumerate(members):
-        near = neighbors_within(sample.system, cutoff)
-        species = species_of(sample.system, elements)
-        needed = len(species), int(near.mask.sum(axis=1).max(initial=0))
-        fitting = [s for s in shapes if s.atoms >= needed[0] and s.slots >= needed[1]]
-        if not fitting:
-            raise CapacityError(
-                f"structure {position} needs {needed[0]} atoms and {needed[1]} neighbour slots, "
-                f"which none of the shapes {list(shapes)} holds; plan shapes with it included"
-            )
-        shape = min(fitting, key=lambda s: s.atoms * s.slots)
-        graph = assemble([sample.system], [species], [near], shape=shape, dtype=dtype)
-        rows[shape].append(_row(sample, graph, dtype))
+        shape, row = padded(sample, position, elements, cutoff, shapes, dtype=dtype)
+        rows[shape].append(row)
         index[shape].append(position)
     return tuple(
         Bucket(jax.device_put(trees.stack(rows[shape])), np.array(index[shape], np.int32))
         for shape in shapes
         if rows[shape]
     )
+
+
+def padded(
+    sample: Sample,
+    position: int,
+    elements: tuple[int, ...],
+    cutoff: float,
+    shapes: Sequence[Shape],
+    *,
+    dtype: Any = np.float32,
+) -> tuple[Shape, Batch]:
+    """A sample as a batch of one with NumPy leaves, in the cheapest shape that holds it.
+
+    Args:
+        sample: what to pad.
+        position: how an error calls it.
+        elements: atomic numbers the potential knows, in its order.
+        cutoff: Å.
+        shapes: to choose from.
+        dtype: precision of coordinates and labels.
+
+    Raises:
+        CapacityError: none of the shapes holds it.
+        CompatibilityError: it contains an element that is not among ``elements``.
+    """
+    near = neighbors_within(sample.system, cutoff)
+    species = species_of(sample.system, elements)
+    needed = len(species), int(near.mask.sum(axis=1).max(initial=0))
+    fitting = [s for s in shapes if s.atoms >= needed[0] and s.slots >= needed[1]]
+    if not fitting:
+        raise CapacityError(
+            f"structure {position} needs {needed[0]} atoms and {needed[1]} neighbour slots, "
+            f"which none of the shapes {list(shapes)} holds; plan shapes with it included"
+        )
+    shape = min(fitting, key=lambda s: s.atoms * s.slots)
+    graph = assemble([sample.system], [species], [near], shape=shape, dtype=dtype)
+    return shape, _row(sample, graph, dtype)
 
 
 def _row(sample: Sample, graph: Graph, dtype: Any) -> Batch:
@@ -201,8 +253,16 @@ def _row(sample: Sample, graph: Graph, dtype: Any) -> Batch:
 @jax.jit
 def gather(bucket: Batch, rows: Int[Array, "batch"]) -> Batch:
     """Rows of a bucket as one batch; ``EMPTY`` places are masked and have weight 0."""
-    real = rows >= 0
-    picked: Batch = jax.tree.map(lambda leaf: leaf[jnp.maximum(rows, 0)], bucket)
+    return _joined(jax.tree.map(lambda leaf: leaf[jnp.maximum(rows, 0)], bucket), rows >= 0)
+
+
+@jax.jit
+def join(rows: Batch, real: Bool[Array, "batch"]) -> Batch:
+    """Batches of one structure each, stacked, as one batch; those not real are masked."""
+    return _joined(rows, real)
+
+
+def _joined(picked: Batch, real: Bool[Array, "batch"]) -> Batch:
     graph = picked.graph
     graph = flatten(
         graph._replace(
@@ -239,7 +299,7 @@ def _join(leaf: Array) -> Array:
     return leaf.reshape((-1, *leaf.shape[2:]))
 
 
-def shuffled(buckets: Sequence[Bucket], batch: int, *, seed: int, epoch: int) -> list[Draw]:
+def shuffled(buckets: Sequence[Indexed], batch: int, *, seed: int, epoch: int) -> list[Draw]:
     """All samples once, in batches that depend on seed and epoch only.
 
     Batches hold structures of one bucket; their sequence mixes the buckets. The last batch of a
@@ -250,7 +310,7 @@ def shuffled(buckets: Sequence[Bucket], batch: int, *, seed: int, epoch: int) ->
     return [draws[i] for i in random.permutation(len(draws))]
 
 
-def in_order(buckets: Sequence[Bucket], batch: int) -> list[Draw]:
+def in_order(buckets: Sequence[Indexed], batch: int) -> list[Draw]:
     """All samples once, bucket by bucket."""
     return _draws([np.arange(len(bucket.index)) for bucket in buckets], batch)
 

@@ -3,52 +3,35 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.tree_util import Partial
+from jax.sharding import Mesh
 
 from mlffjax import trees
-from mlffjax.arrays import Array, Float, Int, PyTree
+from mlffjax.arrays import PyTree
 from mlffjax.errors import TrainingError
 from mlffjax.graphs.batching import Shape
-from mlffjax.potential.base import Potential
 from mlffjax.structures.system import Frame
-from mlffjax.training import metrics
-from mlffjax.training.batches import (
-    Batch,
-    Bucket,
-    Sample,
-    collect,
-    gather,
-    plan,
-    samples,
-    shuffled,
-)
+from mlffjax.training import course as decisions
+from mlffjax.training import devices, metrics
+from mlffjax.training.batches import Sample, plan, samples
+from mlffjax.training.checkpoints import Keeper, Snapshot, identity, packed, unpacked
 from mlffjax.training.config import TrainingConfig
-from mlffjax.training.history import Epoch, Fitted, Progress, Status, explain
-from mlffjax.training.losses import Loss
-from mlffjax.training.optimizers import averaged, rate_factor
+from mlffjax.training.course import Course
+from mlffjax.training.feed import Feed
+from mlffjax.training.history import Epoch, Fitted, Progress, Status
 from mlffjax.training.recipe import Recipe
+from mlffjax.training.shards import Layout
+from mlffjax.training.step import State, as_pytree, step
+from mlffjax.training.storage import open_feeds
 
-HOPELESS = 100.0
-"""A validation force MAE so many times the initial one and the mean force counts as divergence."""
 PEEK = 25
 """Steps between two looks at the device; the steps in between are queued without waiting."""
-
-
-class State(NamedTuple):
-    """What the next step needs."""
-
-    trainable: PyTree
-    average: PyTree  # exponential moving average of ``trainable``
-    optimizer: optax.OptState
-    step: Int[Array, ""]  # steps done since the start
-    loss: Float[Array, ""]  # sum over the steps of this epoch
 
 
 class _Run(NamedTuple):
@@ -56,21 +39,24 @@ class _Run(NamedTuple):
 
     recipe: Recipe
     config: TrainingConfig
-    train: tuple[Bucket, ...]
-    validation: tuple[Bucket, ...]
+    train: Feed
+    validation: Feed
     labels: Sequence[Sample]  # of validation
+    typical: float  # size of a force component of ``labels``, eV/Å
     seed: int
-    observe: Callable[[Progress], None]
-    start: float  # of the monotonic clock, s
+    observe: Callable[[Progress], None] = lambda progress: None
+    start: float = 0.0  # of the monotonic clock, s
+    mesh: Mesh | None = None  # of the devices that share a batch; None for one
+    keeper: Keeper | None = None
+    identity: Mapping[str, Any] = {}  # of the run, for its keeper
 
 
-class _Course(NamedTuple):
-    """What an epoch changes."""
+class _Place(NamedTuple):
+    """How far a run is."""
 
-    state: State
-    history: tuple[Epoch, ...]
-    best: Epoch
-    best_average: PyTree
+    state: State  # on all devices that share a batch
+    course: Course  # on one
+    done: int = 0  # steps of the epoch that runs
 
 
 def fit(
@@ -82,15 +68,17 @@ def fit(
     seed: int,
     observe: Callable[[Progress], None] = lambda progress: None,
     shapes: Sequence[Shape] | None = None,
+    checkpoint: Keeper | None = None,
+    directory: Path | None = None,
 ) -> Fitted:
     """Train a recipe and keep the parameters with the lowest validation force MAE.
 
     After every epoch the averaged weights are scored on the validation frames. The run ends after
     ``config.epochs``, after ``config.patience`` epochs without improvement, when
-    ``config.max_seconds`` have passed, or when it diverges (a loss or error that is not finite, or
-    a force MAE ``HOPELESS`` times the initial one and the mean force). The status tells, and the
-    best potential met, possibly the initial one, is returned in any case, unless ``config.keep``
-    asks for the last one. On CPUs, equal seeds give equal bits unless ``max_seconds`` ends the run.
+    ``config.max_seconds`` have passed, or when it diverges (``course.reason_to_stop``). The status
+    tells, and the best potential met, possibly the initial one, is returned in any case, unless
+    ``config.keep`` asks for the last one. On CPUs, equal seeds give equal bits unless
+    ``max_seconds`` ends the run.
 
     Args:
         recipe: what a strategy has built.
@@ -101,36 +89,42 @@ def fit(
         observe: called every ``PEEK`` steps and after every epoch.
         shapes: array shapes that hold all frames (``batches.plan``); planned from the given frames
             by default. Runs with equal shapes and models share compiled steps.
+        checkpoint: keeps the state of the run every ``config.checkpoint_seconds``; if it holds one
+            already, the run goes on from there, on the same CPU to the same bits. Clear it when
+            the outcome is safe.
+        directory: for structures that are kept on disk (``storage.open_feeds``).
 
     Raises:
-        TrainingError: there are no frames to train or validate on, a frame has no forces, or
-            double precision is asked for but switched off in JAX.
+        TrainingError: there are no frames to train or validate on, a frame has no forces, double
+            precision is asked for but switched off in JAX, the devices cannot share a batch, or
+            the disk is full or cannot be written.
+        CompatibilityError: ``checkpoint`` holds a run of other settings or data.
         CompatibilityError: a frame holds an element the potential does not know.
         CapacityError: a frame does not fit into ``shapes``.
     """
     start = time.monotonic()
-    _check(train, validation, config)
-    run = _prepare(recipe, train, validation, config, shapes)
-    run = run._replace(seed=seed, observe=observe, start=start)
-    course = _begin(run)
-    status = _reason_to_stop(run, course)
+    check(train, validation, config)
+    mesh = devices.mesh_for(config)
+    run = _prepare(recipe, train, validation, config, shapes, checkpoint, seed, directory)
+    run = run._replace(observe=observe, start=start, mesh=mesh)
+    place = _begin(run)
+    status = _reason_to_stop(run, place)
     while status is None:
-        course = _epoch(run, course)
-        _report(run, course, _steps(run))
-        status = _reason_to_stop(run, course)
-    if config.keep == "last" and status is not Status.DIVERGED:
-        course = course._replace(best=course.history[-1], best_average=course.state.average)
-    return Fitted(
-        potential=_best_potential(recipe, course),
-        history=course.history,
-        status=status,
-        best=course.best,
-        explanation=explain(status, course.history[-1], course.best, config),
-        notes=recipe.notes,
-    )
+        place = _epoch(run, place)
+        _report(run, place, _steps(run))
+        status = _reason_to_stop(run, place)
+        if status is None:
+            _keep(run, place)
+    average = devices.local(place.state.average, mesh)
+    return decisions.outcome(place.course, run.recipe, config, status=status, average=average)
 
 
-def _check(train: Sequence[Frame], validation: Sequence[Frame], config: TrainingConfig) -> None:
+def check(train: Sequence[Frame], validation: Sequence[Frame], config: TrainingConfig) -> None:
+    """Refuse what cannot be trained.
+
+    Raises:
+        TrainingError: there are no frames, or JAX lacks the precision asked for.
+    """
     if not train or not validation:
         raise TrainingError(
             f"expected frames to train on and frames to validate on, got {len(train)} and "
@@ -149,26 +143,37 @@ def _prepare(
     validation: Sequence[Frame],
     config: TrainingConfig,
     shapes: Sequence[Shape] | None,
+    keeper: Keeper | None,
+    seed: int,
+    directory: Path | None,
 ) -> _Run:
-    """Build neighbour lists and put all data on the device, once."""
+    """Build neighbour lists, once, and put them on the device or on disk."""
     potential = recipe.realize(recipe.trainable)
     learned = recipe.mix(samples(train, potential))
     labels = samples(validation, potential)
     if shapes is None:
         systems = [sample.system for sample in (*learned, *labels)]
         shapes = plan(systems, potential.cutoff, most=config.buckets)
-    place = functools.partial(
-        collect,
-        elements=potential.elements,
-        cutoff=potential.cutoff,
-        shapes=shapes,
-        dtype=config.precision,
+    layout = Layout(potential.elements, potential.cutoff, tuple(shapes), config.precision)
+    (feed, scored), notes = open_feeds((learned, labels), layout, config, directory)
+    typical = decisions.typical_force(labels)
+    return _Run(
+        recipe=recipe._replace(notes=(*recipe.notes, *notes)),
+        config=config,
+        train=feed,
+        validation=scored,
+        labels=labels,
+        typical=typical,
+        seed=seed,
+        keeper=keeper,
+        identity={}
+        if keeper is None
+        else identity(recipe, learned, labels, config, seed=seed, shapes=shapes),
     )
-    return _Run(recipe, config, place(learned), place(labels), labels, 0, lambda _: None, 0.0)
 
 
-def _begin(run: _Run) -> _Course:
-    """The course before the first epoch, with the initial potential scored."""
+def _begin(run: _Run) -> _Place:
+    """The place that was kept, or the one before the first epoch with the potential scored."""
     trainable = trees.cast(run.recipe.trainable, run.config.precision)
     state = State(
         trainable=trainable,
@@ -177,129 +182,114 @@ def _begin(run: _Run) -> _Course:
         step=jnp.zeros((), jnp.int32),
         loss=jnp.zeros((), run.config.precision),
     )
-    initial = Epoch(0, None, _validate(run, trainable), None, _seconds(run))
-    return _Course(state, (initial,), initial, trainable)
+    kept = _restored(run, state)
+    if kept is not None:
+        return _Place(devices.replicated(kept.state, run.mesh), kept.course, kept.done)
+    course = decisions.begin(trainable, _validate(run, trainable), _seconds(run))
+    return _Place(devices.replicated(state, run.mesh), course)
 
 
-def _epoch(run: _Run, course: _Course) -> _Course:
+def _restored(run: _Run, state: State) -> Snapshot | None:
+    """What the keeper holds, if anything; ``state`` shows shapes and types."""
+    if run.keeper is None:
+        return None
+    kept = run.keeper.restore(state, run.identity) if devices.is_first() else None
+    if jax.process_count() == 1:
+        return kept
+    content = devices.sent(b"" if kept is None else packed(kept, run.identity))
+    if not content:
+        return None
+    return unpacked(content, state, run.identity, run.keeper.directory)
+
+
+def _keep(run: _Run, place: _Place) -> None:
+    """Keep the state of the run if it is time."""
+    keeper = run.keeper
+    if keeper is None or not devices.is_first() or not keeper.due(run.config.checkpoint_seconds):
+        return
+    state = devices.local(place.state, run.mesh)
+    keeper.keep(Snapshot(state, place.course, place.done, _seconds(run)), run.identity)
+
+
+def _epoch(run: _Run, place: _Place) -> _Place:
     """One pass over the data and the score after it."""
-    config, number = run.config, len(course.history)
-    errors = [epoch.validation.forces_mae for epoch in course.history]
-    factor = rate_factor(config.schedule, number, config.epochs, errors)
-    rate = run.recipe.learning_rate * factor
-    state, loss = _pass(run, course, rate)
-    scores = _validate(run, state.average)
-    epoch = Epoch(number, loss, scores, rate, _seconds(run))
-    return _keep_best(course._replace(state=state, history=(*course.history, epoch)))
+    rate = decisions.rate(place.course, run.recipe, run.config)
+    state, loss = _pass(run, place, rate)
+    average = devices.local(state.average, run.mesh)
+    scores = _validate(run, average)
+    epoch = Epoch(len(place.course.history), loss, scores, rate, _seconds(run))
+    return _Place(state, decisions.extended(place.course, epoch, average))
 
 
-def _pass(run: _Run, course: _Course, rate: float) -> tuple[State, float]:
+def _pass(run: _Run, place: _Place, rate: float) -> tuple[State, float]:
     """Steps over all training data, cut short if time is up or the loss lost; their mean loss."""
-    recipe, config, number = run.recipe, run.config, len(course.history)
-    draws = shuffled(run.train, config.batch, seed=run.seed, epoch=number)
-    state = course.state._replace(loss=jnp.zeros((), config.precision))
-    done = 0
-    for done, draw in enumerate(draws, start=1):
-        state = _advance(
+    recipe, config, number = run.recipe, run.config, len(place.course.history)
+    state, done = place.state, place.done
+    if done == 0:
+        state = state._replace(loss=jnp.zeros_like(state.loss))
+    steps = run.train.steps(config.batch)
+    batches = run.train.epoch(config.batch, seed=run.seed, number=number, skip=done)
+    advance = _advance if run.mesh is None else functools.partial(devices.advance, mesh=run.mesh)
+    loss, penalty = devices.replicated(
+        (as_pytree(recipe.loss), as_pytree(recipe.penalty)), run.mesh
+    )
+    for batch in batches:
+        done += 1
+        state = advance(
             state,
-            gather(run.train[draw.bucket].rows, draw.rows),
-            loss=_as_pytree(recipe.loss),
-            penalty=_as_pytree(recipe.penalty),
+            batch if run.mesh is None else devices.distributed(batch, run.mesh),
+            loss=loss,
+            penalty=penalty,
             rate=rate,
             decay=config.ema or 0.0,
             optimizer=recipe.optimizer,
         )
-        if done % PEEK == 0 and done < len(draws):
-            _report(run, course, done)
+        if done % PEEK == 0 and done < steps:
+            _report(run, place, done)
             if not math.isfinite(float(state.loss)) or _out_of_time(run):
                 break
+            _keep(run, place._replace(state=state, done=done))
     return state, float(state.loss) / done
 
 
-def _keep_best(course: _Course) -> _Course:
-    last = course.history[-1]
-    if last.validation.forces_mae < course.best.validation.forces_mae:
-        return course._replace(best=last, best_average=course.state.average)
-    return course
-
-
-def _reason_to_stop(run: _Run, course: _Course) -> Status | None:
-    first, last = course.history[0], course.history[-1]
-    error, loss = last.validation.forces_mae, last.train_loss or 0.0
-    typical = np.concatenate([np.abs(sample.forces).ravel() for sample in run.labels]).mean()
-    hopeless = HOPELESS * max(first.validation.forces_mae, float(typical))
-    if not math.isfinite(error + loss) or error > hopeless > 0:
-        return Status.DIVERGED
-    if not jax.tree.leaves(run.recipe.trainable):
-        return Status.NOT_TRAINED
-    if last.number - course.best.number >= run.config.patience:
-        return Status.EARLY_STOPPED
-    if last.number >= run.config.epochs:
-        return Status.MAX_EPOCHS
-    return Status.OUT_OF_TIME if _out_of_time(run) else None
+def _reason_to_stop(run: _Run, place: _Place) -> Status | None:
+    return decisions.reason_to_stop(
+        place.course,
+        run.recipe,
+        run.config,
+        typical=run.typical,
+        out_of_time=_out_of_time(run),
+    )
 
 
 def _validate(run: _Run, trainable: PyTree) -> metrics.Scores:
     potential = trees.cast(run.recipe.realize(trainable), run.config.precision)
     predictions = metrics.predict(potential, run.validation, batch=run.config.batch)
-    return metrics.score(predictions, run.labels)
+    # Decisions hang on scores, so all processes must see the same ones to the last bit.
+    return devices.agreed(metrics.score(predictions, run.labels))
 
 
-def _best_potential(recipe: Recipe, course: _Course) -> Potential:
-    """The best potential, with leaves of the types the recipe started from."""
-    if course.best.number == 0:
-        return recipe.realize(recipe.trainable)  # exactly as given
-    return recipe.realize(
-        jax.tree.map(lambda new, old: new.astype(old.dtype), course.best_average, recipe.trainable)
-    )
-
-
-def _report(run: _Run, course: _Course, step: int) -> None:
-    """Tell the observer; the running epoch is the last one if its steps are all done."""
-    latest, steps = course.history[-1], _steps(run)
-    epoch = latest.number if step == steps else latest.number + 1
-    run.observe(Progress(epoch, run.config.epochs, step, steps, latest, course.best, _seconds(run)))
+def _report(run: _Run, place: _Place, done: int) -> None:
+    """Tell the observer; the running epoch is the last one if all its steps are ``done``."""
+    course, steps = place.course, _steps(run)
+    latest = course.history[-1]
+    epoch = latest.number if done == steps else latest.number + 1
+    run.observe(Progress(epoch, run.config.epochs, done, steps, latest, course.best, _seconds(run)))
 
 
 def _steps(run: _Run) -> int:
-    return sum(-(-len(bucket.index) // run.config.batch) for bucket in run.train)
+    return run.train.steps(run.config.batch)
 
 
 def _seconds(run: _Run) -> float:
-    return time.monotonic() - run.start
+    before = 0.0 if run.keeper is None else run.keeper.spent
+    return before + time.monotonic() - run.start
 
 
 def _out_of_time(run: _Run) -> bool:
     limit = run.config.max_seconds
-    return limit is not None and _seconds(run) >= limit
+    return limit is not None and bool(devices.agreed(np.array(_seconds(run) >= limit)))
 
 
-@functools.partial(jax.jit, static_argnames="optimizer")
-def _advance(
-    state: State,
-    batch: Batch,
-    *,
-    loss: Loss,
-    penalty: Callable[[PyTree], Float[Array, ""]],
-    rate: float,
-    decay: float,
-    optimizer: optax.GradientTransformation,
-) -> State:
-    """One optimizer step. Everything but the optimizer is data, so equal shapes compile once."""
-
-    def objective(trainable: PyTree) -> Float[Array, ""]:
-        value = loss(trainable, batch)
-        return value + penalty(trainable).astype(value.dtype)
-
-    value, gradient = jax.value_and_grad(objective)(state.trainable)
-    updates, memory = optimizer.update(gradient, state.optimizer, state.trainable)
-    updates = jax.tree.map(lambda update: rate * update, updates)
-    trainable = optax.apply_updates(state.trainable, updates)
-    step = state.step + 1
-    average = averaged(state.average, trainable, step, decay)
-    return State(trainable, average, memory, step, state.loss + value)
-
-
-def _as_pytree(function: Callable[..., Any]) -> Partial:
-    """A function that can be an argument of a compiled one."""
-    return function if isinstance(function, Partial) else Partial(function)
+_advance = jax.jit(step, static_argnames="optimizer")
+"""Everything but the optimizer is data, so equal shapes compile once."""

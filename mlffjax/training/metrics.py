@@ -1,6 +1,7 @@
 """Errors of energies per atom and force components against labels."""
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +13,13 @@ from mlffjax.errors import InputError
 from mlffjax.potential.base import Potential
 from mlffjax.potential.derivatives import energies_and_forces
 from mlffjax.structures.system import Frame
-from mlffjax.training.batches import Bucket, Sample, collect, gather, in_order, plan, samples
+from mlffjax.training.batches import Bucket, Sample, plan, samples
+from mlffjax.training.feed import Ordered, Passing, Resident
 
 ALL = "all"
 """Name of the group that holds every frame."""
+AHEAD = 8
+"""Batches that wait on the device for the host to read their outcome."""
 
 
 class Predictions(NamedTuple):
@@ -38,22 +42,30 @@ class Scores(NamedTuple):
 _evaluate = jax.jit(energies_and_forces)
 
 
-def predict(potential: Potential, buckets: Sequence[Bucket], *, batch: int) -> Predictions:
-    """Energies and forces of all structures of the buckets, ``batch`` at a time."""
-    draws = in_order(buckets, batch)
-    queued = [_evaluate(potential, gather(buckets[d.bucket].rows, d.rows).graph) for d in draws]
-    outcomes = jax.device_get(queued)  # one wait for everything
-    total = sum(len(bucket.index) for bucket in buckets)
-    energies, forces = np.zeros(total), [np.zeros((0, 3))] * total
-    for draw, (energy, force) in zip(draws, outcomes, strict=True):
-        bucket = buckets[draw.bucket]
-        masks = np.asarray(bucket.rows.graph.atom_mask)
-        for place, row in enumerate(draw.rows[draw.rows >= 0]):
-            atoms = masks.shape[1]
-            position = bucket.index[row]
-            energies[position] = energy[place]
-            own = force[place * atoms : (place + 1) * atoms]
-            forces[position] = own[masks[row]].astype(np.float64)
+def predict(potential: Potential, data: Ordered | Sequence[Bucket], *, batch: int) -> Predictions:
+    """Energies and forces of all structures of a feed or of buckets, ``batch`` at a time.
+
+    Few batches are on the device at any time, enough for it to have work while the host reads.
+    """
+    feed = data if isinstance(data, Ordered) else Resident(data)
+    energies, forces = np.zeros(len(feed)), [np.zeros((0, 3))] * len(feed)
+    queued: deque[tuple[np.ndarray, Any]] = deque()
+
+    def note() -> None:
+        positions, outcome = queued.popleft()
+        energy, force, mask = jax.device_get(outcome)  # waits
+        force, mask = (leaf.reshape(len(positions), -1, *leaf.shape[1:]) for leaf in (force, mask))
+        for place in np.flatnonzero(positions >= 0):
+            energies[positions[place]] = energy[place]
+            forces[positions[place]] = force[place][mask[place]].astype(np.float64)
+
+    for placed in feed.in_order(batch):
+        graph = placed.batch.graph
+        queued.append((placed.positions, (*_evaluate(potential, graph), graph.atom_mask)))
+        if len(queued) > AHEAD:
+            note()
+    while queued:
+        note()
     return Predictions(energies, tuple(forces))
 
 
@@ -114,6 +126,6 @@ def evaluate(
     """
     members = samples(frames, potential)
     shapes = plan([frame.system for frame in frames], potential.cutoff, most=buckets)
-    data = collect(members, potential.elements, potential.cutoff, shapes, dtype=dtype)
+    data = Passing(members, potential.elements, potential.cutoff, shapes, dtype=dtype)
     predictions = predict(trees.cast(potential, dtype), data, batch=batch)
     return score_groups(predictions, members, [frame.config_type for frame in frames])

@@ -34,3 +34,11 @@ def test_plain_data_make_a_round_trip():
 def test_nonsense_is_refused(data, message):
     with pytest.raises(ConfigError, match=message):
         config.validate(data, TrainingConfig, where="here")
+
+
+def test_how_a_run_is_executed_is_not_what_decides_its_result():
+    other = TrainingConfig(storage="disk", storage_directory="somewhere")
+    assert other.essence() == TrainingConfig().essence()
+    assert other != TrainingConfig()
+    assert TrainingConfig(batch=5).essence() != TrainingConfig().essence()
+    assert TrainingConfig.incidental < TrainingConfig.model_fields.keys()

@@ -13,6 +13,7 @@ from mlffjax.graphs.batching import Shape
 from mlffjax.potential.base import Potential
 from mlffjax.potential.pair import LennardJonesModel
 from mlffjax.training import fit as loop
+from mlffjax.training import metrics
 from mlffjax.training.batches import plan
 from mlffjax.training.config import LossConfig, ScheduleConfig, TrainingConfig
 from mlffjax.training.fit import fit
@@ -315,3 +316,20 @@ def test_shapes_that_do_not_hold_the_frames_are_refused(recipe, train, validatio
 def test_double_precision_needs_64_bit_numbers(recipe, train, validation):
     with jax.enable_x64(False), pytest.raises(TrainingError, match="JAX_ENABLE_X64"):
         fit(recipe, train, validation, SHORT, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "schedule_free_adamw"])
+def test_other_optimizers_learn_as_well(kind, guess, train, validation):
+    """Schedule-free weights are averages, kept and scored; equal seeds give equal bits."""
+    choices = {"optimizer": kind, "ema": None, "epochs": 40, "learning_rate": 3e-3}
+    config = SHORT.model_copy(update=choices)
+    recipe = standard(*all_weights(guess), config)
+    fitted, again = (fit(recipe, train, validation, config, seed=0) for _ in range(2))
+    assert fitted.best.validation.forces_mae < 0.2 * fitted.history[0].validation.forces_mae
+    # The potential that is kept is the one that was scored.
+    kept = fitted.potential.params["weights"]
+    assert [float(x) for x in jax.tree.leaves(kept)] == [
+        float(x) for x in jax.tree.leaves(again.potential.params["weights"])
+    ]
+    found = metrics.evaluate(fitted.potential, validation, dtype=np.float64)[metrics.ALL]
+    assert found.forces_mae == pytest.approx(fitted.best.validation.forces_mae, rel=1e-10)
