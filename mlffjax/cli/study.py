@@ -28,6 +28,24 @@ def study(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where to write.", show_default="results/<name>"),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            metavar="KIND",
+            help="Where runs are computed: local, ray or submitit (Slurm); as executor.kind.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="Runs at a time; as executor.workers."),
+    ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", help="Begin interrupted trainings again; what is finished stays."
+        ),
+    ] = False,
     figures: Annotated[
         bool, typer.Option("--figures", help="Also write every figure as PDF and PNG.")
     ] = False,
@@ -35,24 +53,45 @@ def study(
     """Train and probe the candidates of a study, judge them, and write report.html.
 
     What is finished in the output directory is not done again: the same command continues an
-    interrupted study, and repeats a failed run.
+    interrupted study, in the middle of a training too, and repeats a failed run. Changed settings
+    make new runs beside the finished ones.
     """
     _work_in_float64()
     from mlffjax import health
     from mlffjax.config import locate, read
     from mlffjax.report.document import write_report
+    from mlffjax.study import distributed
     from mlffjax.study.config import StudyConfig
     from mlffjax.study.execute import execute
 
-    health.require_sound_jax()
     path = locate(config)
-    wanted = read(path, StudyConfig, overrides or ())
+    wanted = read(path, StudyConfig, [*(overrides or ()), *_executor(executor, workers)])
+    if not wanted.executor.in_process:
+        _leave_accelerators_to_workers()  # before anything starts jax on them
+    elif not distributed.join():
+        health.require_sound_jax()
+        distributed.assist(wanted, path.parent)
+        return
+    health.require_sound_jax()
     directory = out or Path("results") / wanted.name
     console = open_console()
     with _progress.Display(console) as display:
-        records = execute(wanted, path.parent, directory, observe=display)
+        records = execute(wanted, path.parent, directory, observe=display, restart=restart)
         report = write_report(directory, figures=figures)
     _conclude(console, records, report)
+
+
+def _executor(kind: str | None, workers: int | None) -> list[str]:
+    """Two options as overrides."""
+    given = {"kind": kind, "workers": workers}
+    return [f"executor.{name}={value}" for name, value in given.items() if value is not None]
+
+
+def _leave_accelerators_to_workers() -> None:
+    """Plan and judge on the CPU: a process that starts jax on a GPU takes most of its memory."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
 
 
 def _work_in_float64() -> None:

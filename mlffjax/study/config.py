@@ -10,11 +10,13 @@ from mlffjax.config import Config, by_kind, validate
 from mlffjax.structures.datasets import DataConfig
 from mlffjax.structures.selection import SelectionConfig
 from mlffjax.structures.splits import SplitConfig
+from mlffjax.study.executors import _executor, local
 from mlffjax.study.judgement import VerdictConfig
 from mlffjax.training.config import TrainingConfig
 from mlffjax.training.strategies._section import Section
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+Fraction = Annotated[float, pydantic.Field(gt=0, le=1)]
 
 
 class PathConfig(Config):
@@ -49,6 +51,10 @@ class RunConfig(Config):
     seeds: tuple[int, ...] = pydantic.Field(default=(0,), min_length=1)
     training: dict[str, Any] = {}
     """Entries that differ from the study's ``training`` section."""
+    fractions: tuple[Fraction, ...] = ()
+    """A learning curve: one run ``<name>-5pct`` for each fraction, here 0.05, of the frames."""
+    family: str | None = pydantic.Field(default=None, pattern=NAME)
+    """Runs of one family form a learning curve; set by ``fractions``."""
 
     @pydantic.field_validator("seeds")
     @classmethod
@@ -56,6 +62,30 @@ class RunConfig(Config):
         if len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise ValueError(f"expected different seeds of at least 0, got {list(seeds)}")
         return seeds
+
+    @pydantic.model_validator(mode="after")
+    def _one_size(self) -> "RunConfig":
+        if not self.fractions:
+            return self
+        if self.data.fraction is not None or self.data.count is not None:
+            raise ValueError("fractions exclude data.fraction and data.count; give one of them")
+        if len(set(self.fractions)) != len(self.fractions):
+            raise ValueError(f"expected different fractions, got {list(self.fractions)}")
+        return self
+
+    def expanded(self) -> tuple["RunConfig", ...]:
+        """One run for each of its fractions, by growing size; itself if it has none."""
+        return tuple(
+            self.model_copy(
+                update={
+                    "name": f"{self.name}-{100 * fraction:g}pct",
+                    "data": self.data.model_copy(update={"fraction": fraction}),
+                    "fractions": (),
+                    "family": self.family or self.name,
+                }
+            )
+            for fraction in sorted(self.fractions)
+        ) or (self,)
 
 
 class StudyConfig(Config):
@@ -68,6 +98,9 @@ class StudyConfig(Config):
     """Architecture of what is trained from scratch."""
     foundation: str | None = None
     """Directory of a stored potential, relative to the configuration file, or ``bundled:``."""
+    generic: DataConfig | None = None
+    """Structures of other materials, for strategies that learn from them too; those of Cr, Sb and
+    Te that come with the package by default. Half of them are held out to measure with."""
     training: TrainingConfig = TrainingConfig()
     runs: tuple[RunConfig, ...] = pydantic.Field(min_length=1)
     paths: dict[str, PathConfig] = {}
@@ -75,6 +108,19 @@ class StudyConfig(Config):
     """To compare molecular dynamics with."""
     probes: tuple[Annotated[Config, by_kind("probes")], ...] = pydantic.Field(min_length=1)
     verdict: VerdictConfig = VerdictConfig()
+    executor: Annotated[_executor.Section, by_kind("study.executors")] = local.Config()
+    """Where runs are computed; ``kind`` is ``local`` if not given."""
+
+    @pydantic.field_validator("executor", mode="before")
+    @classmethod
+    def _local_unless_said(cls, section: Any) -> Any:
+        return {"kind": "local", **section} if isinstance(section, dict) else section
+
+    @pydantic.field_validator("runs")
+    @classmethod
+    def _expand(cls, runs: tuple[RunConfig, ...]) -> tuple[RunConfig, ...]:
+        """From here on there are plain runs only."""
+        return tuple(one for run in runs for one in run.expanded())
 
     @pydantic.model_validator(mode="after")
     def _belong_together(self) -> "StudyConfig":
@@ -82,6 +128,12 @@ class StudyConfig(Config):
         _require_distinct("probes", (probe.name for probe in self.probes))  # type: ignore[attr-defined]
         for run in self.runs:
             self.training_of(run)
+            for name in run.strategy.path_names():
+                if name not in self.paths:
+                    raise ValueError(
+                        f"run {run.name!r} learns from path {name!r}, which is not under 'paths' "
+                        f"({', '.join(self.paths) or 'empty'})"
+                    )
         for probe in self.probes:
             path = getattr(probe, "path", None)
             if path is not None and path not in self.paths:

@@ -12,11 +12,11 @@ from mlffjax import config as configuration
 from mlffjax import trees
 from mlffjax.arrays import PyTree
 from mlffjax.errors import MlffjaxError
-from mlffjax.pathways.mapping import lanes
 from mlffjax.potential import store
 from mlffjax.potential.base import Potential
 from mlffjax.probes._probe import Context, Metrics, Probe
 from mlffjax.registry import resolve
+from mlffjax.study import over_devices
 from mlffjax.study.plan import Plan, PlannedRun, path_digest, trajectory_digest, used_frames
 from mlffjax.study.progress import Meter
 from mlffjax.study.records import (
@@ -54,12 +54,27 @@ def probe_subject(run: PlannedRun, section: Any) -> str:
     return f"{run.id}/{section.name}"
 
 
-def evaluate(plan: Plan, out: Path, meter: Meter, surroundings: Surroundings) -> None:
-    """Measure what has no valid record yet; failures are recorded and the others go on."""
+def evaluate(
+    plan: Plan,
+    out: Path,
+    meter: Meter,
+    surroundings: Surroundings,
+    *,
+    runs: Sequence[PlannedRun] | None = None,
+) -> None:
+    """Measure what has no valid record yet; failures are recorded and the others go on.
+
+    Args:
+        plan: of the study.
+        out: its output directory.
+        meter: told about progress.
+        surroundings: for the records.
+        runs: those to measure; None: all.
+    """
     frames = used_frames(plan)
     for section in plan.probes:
         tasks = []
-        for run in plan.runs:
+        for run in plan.runs if runs is None else runs:
             task = _task(run, section, plan, frames, out)
             if task is None:
                 meter.skip(probe_subject(run, section))
@@ -78,8 +93,7 @@ def _task(
     if info is None or info.status != "ok":
         return None
     fingerprint = _fingerprint(run, section, plan, frames)
-    record = read_model(_record_file(out, run, section), ProbeRecord, [])
-    if record is not None and record.fingerprint == fingerprint and _is_complete(record, directory):
+    if _is_measured(run, section, fingerprint, out):
         return None
     potential = trees.cast(store.load(directory)[0], np.float64)
     return _Task(
@@ -87,8 +101,33 @@ def _task(
     )
 
 
-def _is_complete(record: ProbeRecord, directory: Path) -> bool:
-    if record.status == "failed":
+def unmeasured(run: PlannedRun, plan: Plan, out: Path) -> tuple[Any, ...]:
+    """Sections of the probes that a run with a potential has no valid record of yet."""
+    info = read_model(out / "runs" / run.id / "run.json", RunInfo, [])
+    if info is None or info.status != "ok":
+        return ()
+    frames = used_frames(plan)
+    return tuple(
+        section
+        for section in plan.probes
+        if not _is_measured(run, section, _fingerprint(run, section, plan, frames), out)
+    )
+
+
+def give_up(
+    run: PlannedRun, plan: Plan, out: Path, message: str, meter: Meter, surroundings: Surroundings
+) -> None:
+    """Record that all probes without a valid record of this run failed."""
+    frames, failure = used_frames(plan), {"status": "failed", "message": message}
+    for section in unmeasured(run, plan, out):
+        fingerprint = _fingerprint(run, section, plan, frames)
+        _write(run, section, fingerprint, failure, 0.0, out, meter, surroundings)
+
+
+def _is_measured(run: PlannedRun, section: Any, fingerprint: str, out: Path) -> bool:
+    directory = out / "runs" / run.id
+    record = read_model(_record_file(out, run, section), ProbeRecord, [])
+    if record is None or record.fingerprint != fingerprint or record.status == "failed":
         return False
     return record.arrays is None or read_arrays(directory / "records" / record.arrays) is not None
 
@@ -106,6 +145,7 @@ def _fingerprint(run: PlannedRun, section: Any, plan: Plan, frames: Sequence[int
         run.splits if "splits" in uses else None,
         path_digest(plan.paths[path]) if "paths" in uses and path is not None else None,
         *([] if other is None else [trajectory_digest(plan.trajectories[other])]),
+        *([plan.foundation[1].checksum] if "foundation" in uses and plan.foundation else []),
     )
 
 
@@ -119,6 +159,7 @@ def _context(
         "splits": {name: tuple(place[i] for i in part) for name, part in run.splits.items()},
         "paths": plan.paths,
         "trajectories": plan.trajectories,
+        "foundation": plan.foundation and trees.cast(plan.foundation[0], np.float64),
     }
     chosen = {name: value for name, value in available.items() if name in section.uses}
     return Context(potential.elements, potential.cutoff, **chosen)
@@ -154,7 +195,7 @@ def _measure_group(
         skipped = {"status": "skipped", "message": message}
         _finish(group, [skipped] * len(group), out, meter, surroundings, start)
         return
-    width = lanes(len(group)) if probe.compiled else 1
+    width = over_devices.width(len(group)) if probe.compiled else 1
     for first in range(0, len(group), width):
         chunk, start = group[first : first + width], time.monotonic()
         try:
@@ -179,17 +220,12 @@ def _measure(probe: Probe, tasks: Sequence[_Task], out: Path) -> list[Metrics]:
         return [jax.device_get(probe.measure(potential)) for potential in potentials]
     if len(potentials) == 1:
         return [jax.device_get(_measure_one(probe.measure, potentials[0]))]
-    return trees.unstack(jax.device_get(_measure_many(probe.measure, trees.stack(potentials))))
+    return over_devices.measured(probe.measure, potentials)
 
 
 @jax.jit
 def _measure_one(measure: Any, potential: Potential) -> PyTree:
     return measure(potential)
-
-
-@jax.jit
-def _measure_many(measure: Any, potentials: Potential) -> PyTree:
-    return jax.vmap(measure)(potentials)
 
 
 def _outcome(probe: Probe, result: Metrics) -> dict[str, Any]:
@@ -202,6 +238,7 @@ def _outcome(probe: Probe, result: Metrics) -> dict[str, Any]:
         "status": "ok",
         "metrics": metrics | dict.fromkeys(probe.reasons),
         "reasons": probe.reasons | lost,
+        "foreseen": tuple(sorted(probe.reasons)),
         "units": probe.units,
         "warnings": tuple(probe.inspect(scalars)),
         "arrays": {name: np.asarray(value) for name, value in arrays.items()},
@@ -220,33 +257,43 @@ def _finish(
     surroundings: Surroundings,
     start: float,
 ) -> None:
-    """Write records, arrays first: a record without its arrays never exists."""
+    """Write the records of what was measured together."""
     seconds = (time.monotonic() - start) / len(tasks)
     for task, outcome in zip(tasks, outcomes, strict=True):
-        section, file = task.section, _record_file(out, task.run, task.section)
-        arrays = outcome.get("arrays")
-        if arrays:
-            write_arrays(file.with_suffix(".npz"), arrays)
-        kind = configuration.kind_of(section)
-        record = ProbeRecord.model_validate(
-            {
-                "run": task.run.id,
-                "probe": ProbeInfo(
-                    kind=kind, name=section.name, config=configuration.dump(section)
-                ),
-                "fingerprint": task.fingerprint,
-                "versions": surroundings.versions,
-                "device": surroundings.device,
-                "seconds": seconds,
-            }
-            | outcome
-            | {"arrays": file.with_suffix(".npz").name if arrays else None}
-        )
-        write_json(file, record)
-        text = (
-            f"probe {section.name}: {task.run.config.name}, seed {task.run.seed}: {record.status}"
-        )
-        meter.tell("probe", probe_subject(task.run, section), text, fraction=1.0, finished=True)
+        made = (task.run, task.section, task.fingerprint)
+        _write(*made, outcome, seconds, out, meter, surroundings)
+
+
+def _write(
+    run: PlannedRun,
+    section: Any,
+    fingerprint: str,
+    outcome: dict[str, Any],
+    seconds: float,
+    out: Path,
+    meter: Meter,
+    surroundings: Surroundings,
+) -> None:
+    """Write one record, arrays first: a record without its arrays never exists."""
+    file, arrays = _record_file(out, run, section), outcome.get("arrays")
+    if arrays:
+        write_arrays(file.with_suffix(".npz"), arrays)
+    kind = configuration.kind_of(section)
+    record = ProbeRecord.model_validate(
+        {
+            "run": run.id,
+            "probe": ProbeInfo(kind=kind, name=section.name, config=configuration.dump(section)),
+            "fingerprint": fingerprint,
+            "versions": surroundings.versions,
+            "device": surroundings.device,
+            "seconds": seconds,
+        }
+        | outcome
+        | {"arrays": file.with_suffix(".npz").name if arrays else None}
+    )
+    write_json(file, record)
+    text = f"probe {section.name}: {run.config.name}, seed {run.seed}: {record.status}"
+    meter.tell("probe", probe_subject(run, section), text, fraction=1.0, finished=True)
 
 
 def _record_file(out: Path, run: PlannedRun, section: Any) -> Path:

@@ -1,11 +1,12 @@
-"""Training all runs of a study, one after the other, so that nothing finished is ever lost."""
+"""Doing what a study asks for, here or through workers, so that nothing finished is ever lost."""
 
 import datetime
+import functools
 import importlib.metadata
 import platform
-import time
+import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,39 @@ import numpy as np
 
 import mlffjax
 from mlffjax import config as configuration
-from mlffjax import trees
 from mlffjax.errors import ConfigError
-from mlffjax.graphs.batching import Shape
-from mlffjax.potential import store
-from mlffjax.potential.card import Card, symbols
-from mlffjax.registry import resolve
-from mlffjax.study import tables, verdict
+from mlffjax.study import distributed, tables, verdict
 from mlffjax.study.config import StudyConfig
-from mlffjax.study.evaluate import Surroundings, evaluate, probe_subject
-from mlffjax.study.lock import locked
+from mlffjax.study.evaluate import (
+    Surroundings,
+    evaluate,
+    give_up,
+    probe_subject,
+    unmeasured,
+)
+from mlffjax.study.fan_out import Bundle, fan_out
+from mlffjax.study.lock import locked, wait_until_free
 from mlffjax.study.plan import Plan, PlannedRun, make_plan, used_frames
 from mlffjax.study.progress import Meter, Observe
 from mlffjax.study.records import (
     SCHEMA,
-    SPLITS,
-    RunInfo,
     StudyInfo,
     StudyRecords,
     load_study,
-    number_or_none,
     read_model,
     write_json,
 )
-from mlffjax.training.batches import plan as plan_shapes
-from mlffjax.training.fit import fit
-from mlffjax.training.history import Fitted, Progress, Status
-from mlffjax.training.ingredients import Ingredients
-
-ShapesByNeed = dict[tuple[float, int], tuple[Shape, ...]]
+from mlffjax.study.runs import PREPARED, ShapesByNeed, is_finished, run_info, train
+from mlffjax.study.unfinished import settle
 
 
 def execute(
-    config: StudyConfig, base: Path, out: Path, *, observe: Observe | None = None
+    config: StudyConfig,
+    base: Path,
+    out: Path,
+    *,
+    observe: Observe | None = None,
+    restart: bool = False,
 ) -> StudyRecords:
     """Do what is not yet done of a study.
 
@@ -55,6 +56,7 @@ def execute(
         base: directory that its relative paths start from.
         out: output directory; see ``records``.
         observe: told about progress; an exception it raises stops the study, which can be resumed.
+        restart: begin trainings that were interrupted again instead of continuing them.
 
     Returns:
         All records; ``failures()`` lists runs and probes that gave nothing.
@@ -62,7 +64,8 @@ def execute(
     Raises:
         ConfigError: the configuration cannot be used, or jax is not set to float64.
         InputError: data cannot be used, or another process works on ``out``.
-        CompatibilityError: data and foundation do not belong together.
+        CompatibilityError: data and foundation do not belong together, or changed settings would
+            abandon a training that was interrupted.
     """
     if jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
         raise ConfigError(
@@ -71,17 +74,82 @@ def execute(
         )
     plan = make_plan(config, base)
     with locked(out):
-        surroundings = Surroundings(_versions(), _device())
-        _write_study(plan, out, surroundings)
+        settle(plan, out, restart=restart)
+        _write_study(plan, out, _surroundings())
         meter = _meter(plan, observe)
-        shapes: ShapesByNeed = {}
-        for run in plan.runs:
-            _train(run, plan, out, meter, shapes)
-        evaluate(plan, out, meter, surroundings)
+        if config.executor.in_process:
+            _wait_for_workers(plan, out, meter)
+            if jax.process_count() > 1:
+                distributed.unfinished(plan, out)  # the other processes wait for it
+            complete(plan, plan.runs, out, meter)
+        else:
+            lose = functools.partial(_lose, plan, out, meter)
+            fan_out(_bundles(plan, out, meter), plan, base, out, meter, lose)
         records = load_study(out)
         _write_summary(records, config, out)
+        if all(is_finished(out / "runs" / run.id) for run in plan.runs):
+            shutil.rmtree(out / PREPARED, ignore_errors=True)
         meter.tell("done", "", f"study {config.name} is complete", fraction=1.0, finished=True)
         return load_study(out)
+
+
+def complete(
+    plan: Plan,
+    runs: Sequence[PlannedRun],
+    out: Path,
+    meter: Meter,
+    *,
+    shapes: ShapesByNeed | None = None,
+) -> None:
+    """Train and probe some runs of a plan in this process, as far as that is not yet done.
+
+    Args:
+        plan: of the whole study.
+        runs: those of its runs to complete.
+        out: output directory of the study.
+        meter: told about progress.
+        shapes: array shapes found so far, to be kept for more runs of the plan.
+    """
+    shapes = {} if shapes is None else shapes
+    train(runs, plan, out, meter, shapes)
+    evaluate(plan, out, meter, _surroundings(), runs=runs)
+
+
+def _bundles(plan: Plan, out: Path, meter: Meter) -> list[Bundle]:
+    """Runs that lack something, as tasks; the others count as done."""
+    pending = []
+    for run in plan.runs:
+        if is_finished(out / "runs" / run.id) and not unmeasured(run, plan, out):
+            for subject in (run.id, *(probe_subject(run, probe) for probe in plan.probes)):
+                meter.skip(subject)
+        else:
+            pending.append(run)
+    size = plan.config.executor.together
+    return [tuple(pending[first : first + size]) for first in range(0, len(pending), size)]
+
+
+def _wait_for_workers(plan: Plan, out: Path, meter: Meter) -> None:
+    """Let workers that outlived an earlier process of this study (jobs of a queue) finish."""
+    for run in plan.runs:
+
+        def tell(holder: str, subject: str = run.id) -> None:
+            text = f"{subject}: waits for {holder}, which writes this run"
+            meter.tell("train", subject, text, fraction=0.0)
+
+        wait_until_free(out / "runs" / run.id, tell)
+
+
+def _lose(plan: Plan, out: Path, meter: Meter, run: PlannedRun, reason: str) -> None:
+    """Record that the worker of a run died: of its training, or of its probes if it is trained."""
+    directory = out / "runs" / run.id
+    if is_finished(directory):
+        give_up(run, plan, out, reason, meter, _surroundings())
+        return
+    write_json(directory / "run.json", run_info(run, {"status": "failed", "message": reason}))
+    text = f"{run.config.name}, seed {run.seed}: failed, {reason}"
+    meter.tell("train", run.id, text, fraction=1.0, finished=True)
+    for section in plan.probes:
+        meter.skip(probe_subject(run, section))
 
 
 def _meter(plan: Plan, observe: Observe | None) -> Meter:
@@ -96,159 +164,6 @@ def _meter(plan: Plan, observe: Observe | None) -> Meter:
             images = frames if path is None else len(plan.paths[path].frames)
             meter.plan(probe_subject(run, section), float(images))
     return meter
-
-
-def _train(run: PlannedRun, plan: Plan, out: Path, meter: Meter, shapes: ShapesByNeed) -> None:
-    """Train one run unless it is finished, and record the outcome whatever it is."""
-    directory = out / "runs" / run.id
-    if is_finished(directory):
-        meter.skip(run.id)
-        return
-    place = (
-        f"run {plan.runs.index(run) + 1} of {len(plan.runs)}: {run.config.name}, seed {run.seed}"
-    )
-
-    def follow(progress: Progress) -> None:
-        fraction = (progress.epoch - 1 + progress.step / max(progress.steps, 1)) / progress.epochs
-        error = 1e3 * progress.best.validation.forces_mae
-        text = f"{place}: epoch {progress.epoch}, best validation force MAE {error:.1f} meV/Å"
-        meter.tell("train", run.id, text, fraction=min(fraction, 1.0))
-
-    meter.tell("train", run.id, place, fraction=0.0)
-    start = time.monotonic()
-    try:
-        info = _trained(run, plan, directory, follow, shapes)
-    except Exception as error:
-        if error is meter.broken:
-            raise
-        info = _info(run, status="failed", message=f"{type(error).__name__}: {error}")
-    info = info.model_copy(update={"seconds": time.monotonic() - start})
-    write_json(directory / "run.json", info)
-    meter.tell("train", run.id, f"{place}: {info.status}", fraction=1.0, finished=True)
-
-
-def is_finished(directory: Path) -> bool:
-    """Whether a run has an outcome that stands: a potential, or a divergence; not an error."""
-    info = read_model(directory / "run.json", RunInfo, [])
-    if info is None or info.status == "failed":
-        return False
-    return info.status == "diverged" or (directory / store.CARD).is_file()
-
-
-def _trained(
-    run: PlannedRun,
-    plan: Plan,
-    directory: Path,
-    follow: Callable[[Progress], None],
-    shapes: ShapesByNeed,
-) -> RunInfo:
-    frames = plan.dataset.frames
-    train, validation = ([frames[i] for i in run.splits[name]] for name in ("train", "validation"))
-    ingredients = Ingredients(
-        dataset=plan.dataset._replace(frames=tuple(train)),
-        training=run.training,
-        architecture=plan.architecture if run.from_nothing else None,
-        foundation=None if run.from_nothing else plan.foundation,
-    )
-    strategy = resolve("training.strategies", run.kind)
-    recipe = strategy.build(run.config.strategy, ingredients, key=jax.random.key(run.seed))
-    need = recipe.realize(recipe.trainable).cutoff, run.training.buckets
-    if need not in shapes:
-        shapes[need] = _shapes(plan, *need)
-    fitted = fit(
-        recipe, train, validation, run.training, seed=run.seed, observe=follow, shapes=shapes[need]
-    )
-    write_json(directory / "history.json", history_columns(fitted))
-    if fitted.status is not Status.DIVERGED:
-        store.save(directory, fitted.potential, _card(run, plan, fitted))
-    return _info(
-        run,
-        status="diverged" if fitted.status is Status.DIVERGED else "ok",
-        message=fitted.explanation,
-        parameters=trees.size(fitted.potential.params.get("weights", {})),
-        epochs=fitted.history[-1].number,
-        steps=fitted.history[-1].number * -(-len(train) // run.training.batch),
-        notes=(*run.notes, *_reference_note(run, plan), *fitted.notes),
-    )
-
-
-def _reference_note(run: PlannedRun, plan: Plan) -> tuple[str, ...]:
-    """Where the reference energies (E0) of the run come from; errors of energies depend on it."""
-    mode = getattr(run.config.strategy, "reference_energies", None)
-    if mode is None:
-        return ()
-    text = f"reference energies (E0): {mode}, for labels of {plan.config.data.reference!r}"
-    if not run.from_nothing and plan.foundation is not None:
-        text += f"; the foundation's own belong to {plan.foundation[1].reference!r}"
-    return (text,)
-
-
-def _shapes(plan: Plan, cutoff: float, buckets: int) -> tuple[Shape, ...]:
-    """Array shapes for the frames of all runs, so that runs share compiled steps."""
-    wanted = sorted({i for r in plan.runs for s in SPLITS[:2] for i in r.splits[s]})
-    systems = [plan.dataset.frames[index].system for index in wanted]
-    return plan_shapes(systems, cutoff, most=buckets)
-
-
-def history_columns(fitted: Fitted) -> dict[str, list[float | None]]:
-    """The history as columns of equal length; entry 0 is the potential before training."""
-    columns: dict[str, list[float | None]] = {}
-    for epoch in fitted.history:
-        row = {
-            "epoch": epoch.number,
-            "train_loss": epoch.train_loss,
-            "validation_energy_mae": epoch.validation.energy_mae,
-            "validation_energy_rmse": epoch.validation.energy_rmse,
-            "validation_force_mae": epoch.validation.forces_mae,
-            "validation_force_rmse": epoch.validation.forces_rmse,
-            "learning_rate": epoch.learning_rate,
-            "seconds": epoch.seconds,
-        }
-        for name, value in row.items():
-            columns.setdefault(name, []).append(None if value is None else number_or_none(value))
-    return columns
-
-
-def _card(run: PlannedRun, plan: Plan, fitted: Fitted) -> Card:
-    data, potential = plan.config.data, fitted.potential
-    return Card(
-        checksum="",  # known when the weights are written
-        name=run.id,
-        elements=symbols(potential.elements),
-        model=potential.model.settings,
-        reference=data.reference,
-        functional=data.functional,
-        dispersion=data.dispersion,
-        description=f"{run.config.name}, seed {run.seed}, of study {plan.config.name}",
-        provenance={
-            "strategy": configuration.dump(run.config.strategy),
-            "training": configuration.dump(run.training),
-            "seed": run.seed,
-            "data": plan.dataset.digest,
-            "frames": {name: len(indices) for name, indices in run.splits.items()},
-            "foundation": None if run.from_nothing or not plan.foundation else _origin(plan),
-            "mlffjax": mlffjax.__version__,
-        },
-    )
-
-
-def _origin(plan: Plan) -> dict[str, str]:
-    assert plan.foundation is not None
-    card = plan.foundation[1]
-    return {"name": card.name, "reference": card.reference, "checksum": card.checksum}
-
-
-def _info(run: PlannedRun, **outcome: Any) -> RunInfo:
-    return RunInfo(
-        id=run.id,
-        name=run.config.name,
-        strategy=run.kind,
-        seed=run.seed,
-        fingerprint=run.fingerprint,
-        frames={name: len(indices) for name, indices in run.splits.items()},
-        frame_indices=run.splits,
-        **outcome,
-    )
 
 
 def _write_study(plan: Plan, out: Path, surroundings: Surroundings) -> None:
@@ -296,6 +211,10 @@ def _write_summary(records: StudyRecords, config: StudyConfig, out: Path) -> Non
             "warnings": [*records.info.warnings, *records.warnings],
         },
     )
+
+
+def _surroundings() -> Surroundings:
+    return Surroundings(_versions(), _device())
 
 
 def _versions() -> dict[str, str]:

@@ -106,3 +106,5 @@ class Verdict(Config):
     thresholds: dict[str, float]
     relaxed: tuple[str, ...] = ()
     """What relaxed bands say, beside the criteria."""
+    forgotten: tuple[str, ...] = ()
+    """What candidates forgot of the foundation, beside the criteria."""

@@ -1,23 +1,30 @@
-"""One process at a time per output directory."""
+"""One process at a time per directory: of a study, or of a run that a worker computes."""
 
 import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlffjax.errors import InputError
 
 FILE = ".lock"
+PAUSE = 1.0  # s between two attempts to get a directory that is held
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path, *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the directory (made if need be) for this process while the context lasts.
 
     The lock belongs to the open file, so the system releases it when the process ends in whatever
     way; a file that a dead process left behind does not count.
+
+    Args:
+        directory: what to hold.
+        wait: given, it is told who holds the directory while this one waits; otherwise a directory
+            that is held is refused.
 
     Raises:
         InputError: another process holds the directory; the message names it.
@@ -25,16 +32,32 @@ def locked(directory: Path) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory / FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
-            raise InputError(
-                f"{directory}: expected to be alone here, but another process is writing this "
-                f"study ({holder}); wait for it, stop it, or choose another output directory"
-            ) from None
+        while (holder := _held_by(descriptor)) is not None:
+            if wait is None:
+                raise InputError(
+                    f"{directory}: expected to be alone here, but another process is writing this "
+                    f"study ({holder}); wait for it, stop it, or choose another output directory"
+                )
+            wait(holder)
+            time.sleep(PAUSE)
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def wait_until_free(directory: Path, wait: Callable[[str], None]) -> None:
+    """Return when no other process holds a directory, such as a worker that outlived its study."""
+    if (directory / FILE).exists():
+        with locked(directory, wait=wait):
+            pass
+
+
+def _held_by(descriptor: int) -> str | None:
+    """Take the lock, or say who has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
+    return None

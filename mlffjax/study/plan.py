@@ -21,9 +21,18 @@ from mlffjax.structures.datasets import Dataset
 from mlffjax.structures.paths import Path, read_path
 from mlffjax.structures.selection import select
 from mlffjax.structures.splits import split
-from mlffjax.structures.system import Frame, System
+from mlffjax.structures.system import Frame
 from mlffjax.study.config import RunConfig, StudyConfig
+from mlffjax.study.needs import (
+    by_uncertainty,
+    check_learned_paths,
+    check_starts,
+    generic_data,
+    learned_paths,
+    shared_structures,
+)
 from mlffjax.study.records import SCHEMA
+from mlffjax.study.uncertainty import force_disagreement
 from mlffjax.training.config import TrainingConfig
 
 Splits = dict[str, tuple[int, ...]]
@@ -39,6 +48,8 @@ class PlannedRun(NamedTuple):
     fingerprint: str
     splits: Splits
     notes: tuple[str, ...]
+    learned_paths: tuple[str, ...] = ()
+    """Paths of the study that it is trained on."""
 
     @property
     def kind(self) -> str:
@@ -57,6 +68,8 @@ class Plan(NamedTuple):
     config: StudyConfig
     fingerprint: str
     dataset: Dataset
+    generic: Dataset | None
+    """Structures of other materials, if a run needs them."""
     paths: Mapping[str, Path]
     trajectories: Mapping[str, Trajectory]
     probes: tuple[Any, ...]
@@ -88,29 +101,36 @@ def make_plan(config: StudyConfig, base: FilePath) -> Plan:
         for name, section in config.trajectories.items()
     }
     probes = tuple(p for p in config.probes if getattr(p, "path", None) in (None, *paths))
-    _check_starts(config)
-    foundation = _foundation(config, base, dataset, paths)
+    check_starts(config)
+    warnings += check_learned_paths(config, paths)
+    generic = generic_data(config, base)
+    foundation = _foundation(config, base, dataset, paths, generic)
     architecture = _architecture(config, dataset, paths)
     starts = {
         True: None if architecture is None else [architecture.settings, architecture.elements],
         False: None if foundation is None else foundation[1].checksum,
     }
+    given = {entry.name: _given(entry, dataset, generic, paths, starts) for entry in config.runs}
     parts = split(dataset.frames, config.splits)
+    scores = _scores(config, dataset.frames, parts.train, foundation)
     runs = tuple(
-        _run(entry, seed, config.training_of(entry), chosen, dataset, starts)
+        _run(
+            entry, seed, _located(config.training_of(entry), base), chosen, given[entry.name]
+        )._replace(learned_paths=learned_paths(entry.strategy.path_names(), paths))
         for entry, chosen in (
-            (entry, _choose(entry, dataset.frames, parts)) for entry in config.runs
+            (entry, _choose(entry, dataset.frames, parts, scores)) for entry in config.runs
         )
         for seed in entry.seeds
     )
-    fingerprint = configuration.fingerprint(
-        SCHEMA, config, dataset.digest, [run.id for run in runs]
-    )
-    warnings += _shared_structures(dataset.frames, paths)
+    asked = configuration.dump(config)
+    asked.pop("executor")  # where runs are computed does not matter
+    fingerprint = configuration.fingerprint(SCHEMA, asked, dataset.digest, [run.id for run in runs])
+    warnings += shared_structures(dataset.frames, paths)
     return Plan(
         config=config,
         fingerprint=fingerprint,
         dataset=dataset,
+        generic=generic,
         paths=paths,
         trajectories=trajectories,
         probes=probes,
@@ -138,36 +158,73 @@ def trajectory_digest(trajectory: Trajectory) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in parts)).hexdigest()
 
 
+def _located(training: TrainingConfig, base: FilePath) -> TrainingConfig:
+    """With the directory for prepared data as an absolute path."""
+    if training.storage_directory is None:
+        return training
+    place = str(configuration.resolve_path(training.storage_directory, base))
+    return training.model_copy(update={"storage_directory": place})
+
+
 def _run(
     entry: RunConfig,
     seed: int,
     training: TrainingConfig,
     chosen: tuple[Splits, tuple[str, ...]],
-    dataset: Dataset,
-    starts: Mapping[bool, Any],
+    given: Sequence[Any],
 ) -> PlannedRun:
     splits, notes = chosen
     kind = configuration.kind_of(entry.strategy)
     fingerprint = configuration.fingerprint(
         SCHEMA,
         {"kind": kind} | configuration.dump(entry.strategy),
-        training,
-        starts[entry.strategy.starts_from == "model"],
+        training.essence(),
+        given[0],
         seed,
-        dataset.digest,
+        given[1],
         # The test frames decide nothing about a run; records of probes cover them.
         [splits["train"], splits["validation"]],
+        *given[2:],
     )
     identifier = f"{entry.name}-s{seed}-{fingerprint}"
     return PlannedRun(identifier, entry, training, seed, fingerprint, splits, notes)
 
 
+def _given(
+    entry: RunConfig,
+    dataset: Dataset,
+    generic: Dataset | None,
+    paths: Mapping[str, Path],
+    starts: Mapping[bool, Any],
+) -> list[Any]:
+    """What a strategy is given, as plain data for its fingerprint: start, data, and the like."""
+    given = [starts[entry.strategy.starts_from == "model"], dataset.digest]
+    if entry.strategy.generic and generic is not None:
+        given.append(generic.digest)
+    if names := entry.strategy.path_names():
+        given.append({name: path_digest(paths[name]) for name in names})
+    return given
+
+
+def _scores(
+    config: StudyConfig,
+    frames: Sequence[Frame],
+    candidates: Sequence[int],
+    foundation: tuple[Potential, Card] | None,
+) -> dict[int, float] | None:
+    """Uncertainty of the candidates, if a run selects by it."""
+    if foundation is None or not any(by_uncertainty(run) for run in config.runs):
+        return None
+    scores = force_disagreement(foundation[0], [frames[index] for index in candidates])
+    return dict(zip(candidates, scores, strict=True))
+
+
 def _choose(
-    entry: RunConfig, frames: Sequence[Frame], parts: Any
+    entry: RunConfig, frames: Sequence[Frame], parts: Any, scores: Mapping[int, float] | None
 ) -> tuple[Splits, tuple[str, ...]]:
     """Frames of a run: what it selects, validation frames of the same kinds, all test frames."""
     try:
-        train = select(frames, parts.train, entry.data)
+        train = select(frames, parts.train, entry.data, scores=scores)
     except InputError as error:
         raise InputError(f"run {entry.name!r}, data: {error}") from error
     kinds = {frames[index].config_type for index in train}
@@ -200,25 +257,24 @@ def _read_paths(config: StudyConfig, base: FilePath) -> tuple[dict[str, Path], t
     return paths, tuple(warnings)
 
 
-def _check_starts(config: StudyConfig) -> None:
-    for run in config.runs:
-        kind = configuration.kind_of(run.strategy)
-        section = run.strategy.starts_from
-        if getattr(config, section) is None:
-            raise ConfigError(
-                f"run {run.name!r}: strategy {kind} starts from the section {section!r}, which is "
-                "missing; add it"
-            )
-
-
 def _foundation(
-    config: StudyConfig, base: FilePath, dataset: Dataset, paths: Mapping[str, Path]
+    config: StudyConfig,
+    base: FilePath,
+    dataset: Dataset,
+    paths: Mapping[str, Path],
+    generic: Dataset | None,
 ) -> tuple[Potential, Card] | None:
-    needed = any(run.strategy.starts_from == "foundation" for run in config.runs)
-    if config.foundation is None or not needed:
+    needed = any(
+        run.strategy.starts_from == "foundation" or by_uncertainty(run) for run in config.runs
+    )
+    compared = any("foundation" in probe.uses for probe in config.probes)  # type: ignore[attr-defined]
+    if config.foundation is None or not (needed or compared):
         return None
     potential, card = store.load(configuration.resolve_path(config.foundation, base))
-    for frames in (dataset.frames, *(path.frames for path in paths.values())):
+    if not needed:  # a probe leaves out what the foundation does not know
+        return potential, card
+    others = () if generic is None else generic.frames
+    for frames in (dataset.frames, others, *(path.frames for path in paths.values())):
         try:
             require_elements(frames, potential.elements)
         except CompatibilityError as error:
@@ -236,24 +292,3 @@ def _architecture(
     elements = {int(z) for frames in groups for f in frames for z in np.unique(f.system.numbers)}
     source = resolve("potential.sources", configuration.kind_of(config.model))
     return source.energy_model(config.model, tuple(sorted(elements)))
-
-
-def _shared_structures(frames: Sequence[Frame], paths: Mapping[str, Path]) -> tuple[str, ...]:
-    """Warnings about paths whose images are in the data set."""
-    known = {_key(frame.system) for frame in frames}
-    shared = {
-        name: sum(_key(image.system) in known for image in path.frames)
-        for name, path in paths.items()
-    }
-    return tuple(
-        f"{count} images of path {name!r} are frames of the data set as well; runs may have been "
-        "trained on them, so errors on this path say little about prediction"
-        for name, count in shared.items()
-        if count
-    )
-
-
-def _key(system: System) -> bytes:
-    """Equal for structures that agree to 1e-6 Å in the same order of atoms."""
-    arrays = (np.round(system.positions, 6) + 0.0, np.round(system.cell, 6) + 0.0, system.numbers)
-    return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)

@@ -12,6 +12,8 @@
         records/<probe>.npz                       its arrays
         work/<probe>-<fingerprint>/               trajectories and checkpoints of probes that run MD
       summary.json                                tables and verdict; written at the end
+      sweep.json, search.json                     of sweeps: the ranking; the trials of a search
+      tasks/                                      messages and logs of workers; kept if one died
 
 Contract
     * Everything derives from files: report, table and verdict are functions of
@@ -60,6 +62,13 @@ Metrics and arrays by kind of probe (reference = labels of the data; model = the
     number. Arrays: relaxed bands ``arclength_model``, ``energy_model``, ``trace_*`` by iteration;
     time series ``series_*`` [replicas, samples]; curves ``rdf``, ``msd_*``, ``vacf``, ``vdos``,
     ``hfacf_*``, ``running_*`` over ``rdf_radii``, ``*_fs``, ``*_thz``.
+``forgetting``, ``strain``
+    metrics as their modules say: ``index`` and its parts (positive: worse than the foundation),
+    ``<part>_error`` and ``<part>_error_foundation``, elastic constants in GPa, ``dimer_*/<pair>``;
+    ``energy_rmse``, ``stress_rmse``, ``bulk_modulus``, ``a0``, ``c0`` and others. Arrays
+    ``dimer_pairs`` [pairs], ``dimer_distance``, ``dimer_energy_model``,
+    ``dimer_energy_foundation`` [pairs, points]; ``frame_series``, ``frame_strain``,
+    ``frame_energy_model``, ``frame_energy_reference`` [frames] and likewise ``pressure``.
 
 Arrays and metrics with ``reference`` in their name are absent or null for paths without labels.
 """
@@ -114,6 +123,14 @@ class RunInfo(Config):
     strategy: str
     """Kind of the training strategy."""
     seed: int
+    family: str = ""
+    """Name of the learning curve it belongs to; its own name if it belongs to none."""
+    fraction: float | None = None
+    """Of the training frames, where the configuration gives one."""
+    starts_from: str = ""
+    """``model`` or ``foundation``, as the strategy says; empty in older records."""
+    learned_paths: tuple[str, ...] = ()
+    """Paths whose images it was trained on: barriers there are no predictions."""
     fingerprint: str
     status: Literal["ok", "diverged", "failed"]
     """``ok`` has weights; ``diverged`` (non-finite loss; final) and ``failed`` (an error;
@@ -154,6 +171,8 @@ class ProbeRecord(Config):
     metrics: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     """Why a metric is null."""
+    foreseen: tuple[str, ...] = ()
+    """Names in ``reasons`` that could not have a number: not asked for, or nothing to compare."""
     units: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
     arrays: str | None = None

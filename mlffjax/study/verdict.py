@@ -7,7 +7,8 @@ The rule (``RULE`` says it for readers)
        barrier of every labelled migration path, the barrier of every labelled slide (relative to
        the reference barrier). A threshold below the uncertainty of the reference is raised to it:
        nobody can be asked to agree with a reference better than it knows itself.
-    3. A path whose closure test failed counts as unknown, as does whatever has no number.
+    3. A path whose closure test failed counts as unknown, as do one that the candidate was trained
+       on and whatever has no number.
     4. Candidates with the fewest criteria missed (failed or unknown) come first; among equals the
        one with the smaller geometric mean of error / threshold.
     5. Two candidates differ on a criterion if their errors differ by more than twice the standard
@@ -24,6 +25,7 @@ from collections.abc import Iterable, Sequence
 
 from mlffjax.config import Config
 from mlffjax.study import wording
+from mlffjax.study.forgetting_evidence import forgotten
 from mlffjax.study.judgement import (
     Candidate,
     Criterion,
@@ -84,6 +86,7 @@ def judge(records: StudyRecords, config: VerdictConfig) -> Verdict:
         rule=RULE,
         thresholds=config.model_dump(),
         relaxed=tuple(remarks(records, config)),
+        forgotten=tuple(forgotten(records)),
     )
 
 
@@ -216,7 +219,11 @@ def _apply(yardstick: _Yardstick, runs: Sequence[RunRecords]) -> Criterion:
 
 
 def _doubt(yardstick: _Yardstick, runs: Sequence[RunRecords]) -> str:
-    """Why a number must not be trusted: the closure test of a slide failed."""
+    """Why a number must not be trusted: it is no prediction, or the closure test failed."""
+    for run in runs:
+        record = run.probes.get(yardstick.probe)
+        if record is not None and record.probe.config.get("path") in run.info.learned_paths:
+            return "the candidate was trained on this path, so its error is of a fit"
     if not yardstick.closed:
         return ""
     for run in runs:

@@ -3,11 +3,13 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 import mlffjax.report.document
 import mlffjax.study.execute
 from mlffjax.cli import main
+from mlffjax.config import kind_of
 from mlffjax.study.progress import Event
 from mlffjax.study.verdict import Candidate, Criterion, Verdict
 
@@ -75,7 +77,7 @@ def study(tmp_path, monkeypatch, capsys):
     calls = []
 
     def run(*arguments, failures=(), error=None):
-        def execute(config, base, out, *, observe):
+        def execute(config, base, out, *, observe, restart=False):
             calls.append((config, base, out))
             observe(Event("done", "", "study is complete", 1.0, 1.0, None, True))
             if error is not None:
@@ -121,6 +123,19 @@ def test_configuration_and_directories_are_handed_on(study, tmp_path):
     assert base == tmp_path
     assert out == Path("results/other")
     assert figures is True
+
+
+def test_executor_and_workers_are_entries_of_the_configuration(study, monkeypatch):
+    settings = {}
+    monkeypatch.setattr(jax.config, "update", settings.__setitem__)
+    study()
+    assert "jax_platforms" not in settings
+    study("--workers", "3")
+    assert settings["jax_platforms"] == "cpu"  # the accelerators are for the workers
+    study("--executor", "ray", "--set", "executor.num_gpus=1")
+    alone, three, cluster = (call[0].executor for call in study.calls[::2])
+    assert (alone.in_process, three.workers) == (True, 3)
+    assert (kind_of(cluster), cluster.num_gpus) == ("ray", 1.0)
 
 
 def test_the_output_directory_can_be_chosen(study, tmp_path):

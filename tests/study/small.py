@@ -91,3 +91,17 @@ def settings(**changes):
             {"kind": "sliding", "name": "slide", "path": "slide"},
         ],
     } | changes  # fmt: skip
+
+
+def forces_of(potential, system):
+    """eV/Å, in double precision."""
+    graph = build([system], (18,), CUTOFF, dtype=np.float64)
+    return np.asarray(_label(trees.cast(potential, jnp.float64), graph)[1])
+
+
+def stretched(frame):
+    """The same crystal with a larger cell, labelled anew: another material."""
+    system = frame.system._replace(
+        positions=1.03 * frame.system.positions, cell=1.03 * frame.system.cell
+    )
+    return labelled(system, f"generic_{frame.identifier}", 0)

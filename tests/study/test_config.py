@@ -18,7 +18,7 @@ def study(**changes):
     return validate(small.settings(**changes), StudyConfig, where="test")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "paper"])
+@pytest.mark.parametrize("name", ["quickstart", "paper", "strategies", "learning_curve"])
 def test_packaged_studies_load_and_are_plain_data_again(name):
     config = read(CONFIGS / f"{name}.yaml", StudyConfig)
     assert validate(dump(config), StudyConfig, where="again") == config
@@ -58,9 +58,27 @@ def test_run_inherits_the_training_section_entry_by_entry():
     assert same == config.training
 
 
+def test_fractions_become_runs_of_one_family():
+    run = {"name": "ft", "strategy": {"kind": "finetune"}, "seeds": [0, 1],
+           "data": {"config_types": ["hot"]}, "fractions": [1.0, 0.05, 0.025]}  # fmt: skip
+    config = study(runs=[run])
+    assert [run.name for run in config.runs] == ["ft-2.5pct", "ft-5pct", "ft-100pct"]
+    assert [run.data.fraction for run in config.runs] == [0.025, 0.05, 1.0]
+    for one in config.runs:
+        assert (one.family, one.fractions, one.seeds) == ("ft", (), (0, 1))
+        assert one.data.config_types == ("hot",)
+    assert validate(dump(config), StudyConfig, where="again") == config
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"runs": [{"name": "a", "strategy": {"kind": "scratch"}, "fractions": [0.5],
+                    "data": {"count": 3}}]}, "fractions exclude data.fraction and data.count"),
+        ({"runs": [{"name": "a", "strategy": {"kind": "scratch"}, "fractions": [0.5, 0.5]}]},
+         "different fractions"),
+        ({"runs": [{"name": "a", "strategy": {"kind": "path_aware", "paths": ["hopp"]}}]},
+         "run 'a' learns from path 'hopp', which is not under 'paths' .hop, slide"),
         ({"probs": []}, "unknown key 'probs'; did you mean 'probes'"),
         ({"runs": small.settings()["runs"] * 2}, "runs: expected different names, got scratch"),
         ({"probes": [{"kind": "fixed_path", "name": "x", "path": "hopp"}]}, "path 'hopp'"),
@@ -69,7 +87,7 @@ def test_run_inherits_the_training_section_entry_by_entry():
         ({"runs": [{"name": "a", "strategy": {"kind": "scratch"}, "training": {"epoch": 1}}]},
          "runs, a, training.*did you mean 'epochs'"),
     ],
-    ids=["key", "names", "path", "kind", "seeds", "training"],
+    ids=["fractions", "twice", "learned", "key", "names", "path", "kind", "seeds", "training"],
 )  # fmt: skip
 def test_mistakes_are_named(changes, message):
     with pytest.raises(ConfigError, match=f"(?s){message}"):

@@ -213,7 +213,7 @@ def test_many_at_once_equals_one_by_one(finished, base, copy, monkeypatch):
     """What accelerators do: potentials of one model stacked into one call."""
     for folder in (copy / "runs").iterdir():
         shutil.rmtree(folder / "records")
-    monkeypatch.setattr("mlffjax.study.evaluate.lanes", lambda count: count)
+    monkeypatch.setattr("mlffjax.study.over_devices.lanes", lambda count: count)
     for run, alone in zip(
         execute(study(), base, copy).runs, load_study(finished[0]).runs, strict=True
     ):
@@ -232,3 +232,23 @@ def test_two_processes_in_one_directory_are_refused(base, tmp_path):
 def test_single_precision_is_refused(base, tmp_path):
     with jax.enable_x64(False), pytest.raises(ConfigError, match="float64"):
         execute(study(), base, tmp_path)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["below the output", "a directory of its own"])
+def test_training_from_disk_is_the_same_study(base, tmp_path, finished, kept):
+    """Equal names, hence fingerprints, equal weights, a note; the prepared data go or stay."""
+    place = {"storage_directory": str(tmp_path / "prepared")} if kept else {}
+    training = small.settings()["training"] | {"storage": "disk"} | place
+    probes = [probe for probe in small.settings()["probes"] if probe["name"] == "hop"]
+    out = tmp_path / "out"
+    records = execute(study(training=training, probes=probes), base, out)
+    known = {run.info.id: run for run in load_study(finished[0]).runs}
+    for run in records.runs:
+        assert run.info.status == "ok"
+        assert any("read from disk" in note for note in run.info.notes)
+        ours, theirs = (store.load(r.directory)[0] for r in (run, known[run.info.id]))
+        for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            # Those in memory are trained in company, whose sums XLA may order otherwise.
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert not (out / "prepared").exists()
+    assert bool(list(tmp_path.glob("prepared/*/*.rows"))) is kept

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from mlffjax.study.judgement import VerdictConfig
@@ -109,6 +111,19 @@ def test_failed_closure_makes_the_slide_unknown_not_bad(study_of, measured):
     found = criterion(judge(records, LIMITS), "a", "slide")
     assert found.outcome == "unknown"
     assert "closure test failed" in found.reason
+
+
+def test_path_that_was_trained_on_is_unknown_not_good(study_of, measured):
+    records = study_of({"a": ("path_aware", [measured(0.05, 0.0, 0.02)])})
+    runs = tuple(
+        replace(run, info=run.info.model_copy(update={"learned_paths": ("in_gap",)}))
+        for run in records.runs
+    )
+    verdict = judge(replace(records, runs=runs), LIMITS)
+    found = criterion(verdict, "a", "in_gap")
+    assert (found.outcome, found.ratio) == ("unknown", None)
+    assert "trained on this path" in found.reason
+    assert criterion(verdict, "a", "slide").outcome == "pass"
 
 
 def test_lost_seeds_count_against_and_candidates_without_any_come_last(study_of, measured):
