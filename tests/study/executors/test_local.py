@@ -175,7 +175,7 @@ def test_gpus_are_dealt_in_turn_and_shared_memory_is_not_taken_at_once(tmp_path)
     pool = local.Pool(local.Config(workers=3, gpus=(4, 5)), tmp_path)
     dealt = [pool._environment(place)["CUDA_VISIBLE_DEVICES"] for place in range(3)]
     assert dealt == ["4", "5", "4"]
-    assert pool._share() == {"threads": max(1, local.cores() // 3), "shares_gpu": True}
+    assert pool._share() == {"threads": max(1, workers.cores() // 3), "shares_gpu": True}
     own = local.Pool(local.Config(workers=2, threads=7, gpus=(0, 1)), tmp_path)
     assert own._share() == {"threads": 7, "shares_gpu": False}
 
@@ -194,6 +194,8 @@ def test_death_is_told_with_its_signal_and_last_words(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     package = tmp_path / "mlffjax" / "study" / "executors"
     package.mkdir(parents=True)
+    for folder in (package, *package.parents[:2]):
+        (folder / "__init__.py").touch()  # or an installed mlffjax would come first
     (package / "_worker.py").write_text("import sys\nsys.exit('no such library')\n")
     worker = local.Worker(
         tmp_path / "log", local.Pool(local.Config(workers=2), tmp_path)._environment(0)
