@@ -187,14 +187,16 @@ class _Engine:
             if not pending:
                 break
         for rung in set(reached.values()):
-            restless = [n for n in reached if reached[n] == rung and self._is_restless(outcomes[n])]
+            restless = [
+                n for n in reached if reached[n] == rung and self._is_restless(outcomes[n], rung)
+            ]
             if restless:
                 attempt(restless, rung._replace(name="overdamped", optimizer="ode12r"))
         return [_told(outcomes[number], attempts[number]) for number in range(len(cases))]
 
-    def _is_restless(self, outcome: Outcome) -> bool:
+    def _is_restless(self, outcome: Outcome, rung: _Rung) -> bool:
         """Whether a band, not its ends, ran out of steps with an optimiser that may overshoot."""
-        may_help = self._settings.retry and self._settings.optimizer != "ode12r"
+        may_help = self._settings.retry and rung.optimizer != "ode12r"
         return may_help and outcome.status == "max_steps" and outcome.traces is not None
 
     def _attempt(self, cases: Sequence[_Case], rung: _Rung) -> list[Outcome]:

@@ -57,8 +57,9 @@ class Elastic(config.Config):
     """Whether the highest image climbs to the saddle; without it the barrier is a lower bound."""
     climb_below: float = pydantic.Field(default=0.5, gt=0.0)
     """Largest force below which it begins to climb, eV/Å."""
-    fmax: float = pydantic.Field(default=0.05, gt=0.0)
-    """Converged when no atom of the band feels more, eV/Å."""
+    fmax: float = pydantic.Field(default=0.02, gt=0.0)
+    """Converged when no atom of the band feels more, eV/Å. With 0.05 a flat band can stop far above
+    its path: half an eV on the second part of the bundled deep one."""
     max_steps: int = pydantic.Field(default=500, ge=1)
     """Iterations before it is given up."""
     max_step: float = pydantic.Field(default=0.2, gt=0.0)

@@ -214,7 +214,8 @@ _MISSING = {
 def _inspect(name: str, metrics: Mapping[str, float]) -> list[str]:
     status = STATUSES[int(metrics["status"])]
     if status != "found":
-        found = f"largest force {metrics['residual']:.2g} eV/Å, " if "residual" in metrics else ""
+        residual = metrics["residual"]
+        found = f"largest force {residual:.2g} eV/Å, " if np.isfinite(residual) else ""
         return [f"path {name!r}: {found}no rate: {_MISSING[status]}"]
     if metrics["connected"] != 1:
         return [
