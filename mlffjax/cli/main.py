@@ -45,13 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
-        _leave("interrupted; what was finished is kept", INTERRUPTED, show=show)
-    except MlffjaxError as error:
-        _leave(f"error: {error}", REFUSED, show=show)
+        _leave(stop, show=show)
     except Exception as error:
-        hint = "" if show else "\nrun again with --traceback to see where"
-        text = f"unexpected error: {type(error).__name__}: {error}{hint}"
-        _leave(text, UNEXPECTED, show=show)
+        _leave(error, show=show)
+
+
+def told(error: BaseException, *, show: bool) -> tuple[str, int]:
+    """What the user is told of an error, and the exit code; ``show``: a traceback is shown."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "interrupted; what was finished is kept", INTERRUPTED
+    if isinstance(error, MlffjaxError):
+        return f"error: {error}", REFUSED
+    hint = "" if show else "\nrun again with --traceback to see where"
+    return f"unexpected error: {type(error).__name__}: {error}{hint}", UNEXPECTED
 
 
 def _version(wanted: bool) -> None:
@@ -75,9 +81,10 @@ def _options(
     del traceback, version
 
 
-def _leave(message: str, code: int, *, show: bool) -> None:
+def _leave(error: BaseException, *, show: bool) -> None:
     if show:
         traceback.print_exc()
+    message, code = told(error, show=show)
     print(message, file=sys.stderr)  # noqa: T201
     sys.exit(code)
 

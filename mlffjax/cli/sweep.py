@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mlffjax.cli import _progress
+from mlffjax.cli import _progress, _studies
 from mlffjax.cli._console import open_console
 
 if TYPE_CHECKING:
@@ -24,42 +24,39 @@ def sweep(
     config: Annotated[
         str, typer.Argument(help="A YAML file, or the name of a packaged one: sweep.")
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=VALUE", help="Change an entry; may be repeated."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Where to write.", show_default="results/<name>"),
-    ] = None,
-    figures: Annotated[
-        bool, typer.Option("--figures", help="Also write every figure as PDF and PNG.")
-    ] = False,
+    overrides: _studies.Overrides = None,
+    out: _studies.Out = None,
+    executor: _studies.Executor = None,
+    workers: _studies.Workers = None,
+    restart: _studies.Restart = False,
+    figures: _studies.Figures = False,
 ) -> None:
     """Vary one run of a study over a grid, or let optuna search; train and probe, rank, report.
 
-    Variants of one architecture are trained in one compiled program. What is finished in the
-    output directory is not done again: the same command continues an interrupted sweep.
+    Variants of one architecture are trained in one compiled program; workers take as many variants
+    at a time as executor.together says. What is finished in the output directory is not done again:
+    the same command continues an interrupted sweep.
     """
-    import jax
-
-    # A program may choose its precision; probes measure small differences.
-    jax.config.update("jax_enable_x64", True)
-    from mlffjax import health
+    _studies.work_in_float64()
     from mlffjax.config import locate, read
     from mlffjax.report.document import write_report
     from mlffjax.study import sweep as sweeps
     from mlffjax.study.sweep_config import SweepConfig
 
-    health.require_sound_jax()
     path = locate(config)
     wanted = read(path, SweepConfig, overrides or ())
+    change = wanted.change | _studies.executor_entries(executor, workers)
+    wanted = wanted.model_copy(update={"change": change})
     directory = out or Path("results") / wanted.name
-    console = open_console()
-    with _progress.Display(console) as display:
-        outcome = sweeps.sweep(wanted, path.parent, directory, observe=display)
-        report = write_report(directory, figures=figures)
-    _conclude(console, outcome, report)
+    study, base = sweeps.whole_study(wanted, path.parent)
+    with _studies.leading(study, base, known=wanted.search is None) as first:
+        if not first:
+            return
+        console = open_console()
+        with _progress.Display(console) as display:
+            outcome = sweeps.sweep(wanted, path.parent, directory, observe=display, restart=restart)
+            report = write_report(directory, figures=figures)
+        _conclude(console, outcome, report)
 
 
 def _conclude(console: Console, outcome: "Outcome", report: Path) -> None:

@@ -2,19 +2,24 @@
 
 All processes plan the same runs and train them together. The first one writes and measures; the
 others need no access to its output and leave nothing behind.
+
+What fails before a training begins fails in all processes and is recorded as anywhere; the next run
+goes on. An error of one process later on, such as a full disk, leaves the others waiting in the
+middle of a step: it is raised, and whoever started the process must end it without waiting for
+them (as the commands do), upon which jax ends them. The same command then continues.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from mlffjax.errors import ConfigError
 from mlffjax.study.config import StudyConfig
-from mlffjax.study.plan import Plan, make_plan
+from mlffjax.study.plan import Plan, PlannedRun, make_plan, require_same
 from mlffjax.study.progress import Meter
 from mlffjax.study.runs import is_finished, train
 from mlffjax.training import devices
@@ -58,23 +63,29 @@ def _initialize(address: str | None, count: int | None, number: int | None) -> N
     jax.distributed.initialize(address, count, number, shutdown_timeout_seconds=PATIENCE)
 
 
-def unfinished(plan: Plan, out: Path) -> Plan:
-    """The plan with the runs that the first process still has to train, for all processes."""
-    done = devices.agreed(
-        {run.id: np.array(is_finished(out / "runs" / run.id)) for run in plan.runs}
-    )
-    return plan._replace(runs=tuple(run for run in plan.runs if not done[run.id]))
+def unfinished(plan: Plan, out: Path) -> tuple[PlannedRun, ...]:
+    """The runs that the first process still has to train, for all processes.
+
+    Raises:
+        InputError: this process has another plan than the first one.
+    """
+    pending = [run.id for run in plan.runs if not is_finished(out / "runs" / run.id)]
+    own = {"fingerprint": plan.fingerprint, "pending": pending}
+    first = json.loads(devices.sent(json.dumps(own).encode()))
+    require_same(plan, first["fingerprint"])
+    return tuple(run for run in plan.runs if run.id in first["pending"])
 
 
 def assist(config: StudyConfig, base: Path) -> None:
     """Help the first process to train the runs of a study; to be called in all the others.
 
     Raises:
-        ConfigError, InputError, CompatibilityError: as ``execute``.
+        ConfigError, CompatibilityError: as ``execute``.
+        InputError: as ``execute``, or the first process has another plan.
     """
     plan = make_plan(config, base)
     with tempfile.TemporaryDirectory() as folder:
-        pending = unfinished(plan, Path(folder)).runs
+        pending = unfinished(plan, Path(folder))
         meter = Meter(None)
         for run in plan.runs:
             meter.plan(run.id, 1.0)

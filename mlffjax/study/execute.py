@@ -131,12 +131,7 @@ def _bundles(plan: Plan, out: Path, meter: Meter) -> list[Bundle]:
 def _wait_for_workers(plan: Plan, out: Path, meter: Meter) -> None:
     """Let workers that outlived an earlier process of this study (jobs of a queue) finish."""
     for run in plan.runs:
-
-        def tell(holder: str, subject: str = run.id) -> None:
-            text = f"{subject}: waits for {holder}, which writes this run"
-            meter.tell("train", subject, text, fraction=0.0)
-
-        wait_until_free(out / "runs" / run.id, tell)
+        wait_until_free(out / "runs" / run.id, functools.partial(meter.wait, run.id))
 
 
 def _lose(plan: Plan, out: Path, meter: Meter, run: PlannedRun, reason: str) -> None:
@@ -206,6 +201,7 @@ def _write_summary(records: StudyRecords, config: StudyConfig, out: Path) -> Non
             "verdict": verdict.judge(records, config.verdict).model_dump(mode="json"),
             "accuracy": rows(tables.accuracy_table(records)),
             "paths": rows(tables.path_table(records)),
+            "forgetting": rows(tables.forgetting_table(records)),
             "runs": {run.info.id: run.info.status for run in records.runs},
             "failures": list(records.failures()),
             "warnings": [*records.info.warnings, *records.warnings],

@@ -141,6 +141,20 @@ def make_plan(config: StudyConfig, base: FilePath) -> Plan:
     )
 
 
+def require_same(plan: Plan, fingerprint: str) -> None:
+    """Refuse a plan other than that of the process that asks for help.
+
+    Raises:
+        InputError: the fingerprint is another one.
+    """
+    if plan.fingerprint != fingerprint:
+        raise InputError(
+            f"expected the study {fingerprint}, found {plan.fingerprint} when planning it here: "
+            "the configuration or the files it reads differ between the machines, or have changed "
+            "since the study was started"
+        )
+
+
 def used_frames(plan: Plan) -> tuple[int, ...]:
     """Indices of all frames that some run trains, validates or is tested on, ascending."""
     return tuple(sorted({i for run in plan.runs for part in run.splits.values() for i in part}))

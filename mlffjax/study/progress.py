@@ -70,6 +70,11 @@ class Meter:
         self._done[subject] = planned if finished else reached
         self._send(stage, subject, text, finished)
 
+    def wait(self, subject: str, holder: str) -> None:
+        """Report that a run waits for the process that writes it."""
+        text = f"{subject}: waits for {holder}, which writes this run"
+        self.tell("train", subject, text, fraction=0.0)
+
     def _send(self, stage: Stage, subject: str, text: str, finished: bool) -> None:
         if self.observe is None:
             return

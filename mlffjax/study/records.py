@@ -11,9 +11,14 @@
         records/<probe>.json                      ProbeRecord
         records/<probe>.npz                       its arrays
         work/<probe>-<fingerprint>/               trajectories and checkpoints of probes that run MD
-      summary.json                                tables and verdict; written at the end
+        unfinished/                               state of a training until it has an outcome
+      summary.json                                tables (accuracy, paths, forgetting), verdict,
+                                                  failures; written at the end
       sweep.json, search.json                     of sweeps: the ranking; the trials of a search
+      prepared/                                   structures that training reads from disk, if they
+                                                  would fill the memory; gone when all runs are done
       tasks/                                      messages and logs of workers; kept if one died
+      .lock, runs/*/.lock                         held by the process that writes there
 
 Contract
     * Everything derives from files: report, table and verdict are functions of
@@ -56,7 +61,7 @@ Metrics and arrays by kind of probe (reference = labels of the data; model = the
     ``energy_reference`` [images], relative to image 0.
     With a relaxation also ``barrier_relaxed``, ``asymmetry_relaxed``, ``residual``,
     ``unconverged``, ``interlayer_distance``.
-``gamma_surface``, ``relaxed_neb``, ``stability``, ``transport``, ``conductivity``
+``gamma_surface``, ``relaxed_neb``, ``saddle``, ``stability``, ``transport``, ``conductivity``
     metrics and their units as in ``units``; the modules of ``mlffjax.probes`` say what they mean.
     ``status`` counts in the list of statuses of the module, 0 being success; what failed has no
     number. Arrays: relaxed bands ``arclength_model``, ``energy_model``, ``trace_*`` by iteration;
@@ -145,7 +150,8 @@ class RunInfo(Config):
     epochs: int = 0
     steps: int = 0
     seconds: float = 0.0
-    """Wall time of the training."""
+    """Wall time of the training, before an interruption too as far as its state was kept; of runs
+    that were trained together, a share."""
     notes: tuple[str, ...] = ()
     """What the reader must know, e.g. how reference energies were obtained."""
 

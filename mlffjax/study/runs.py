@@ -5,6 +5,7 @@ by ``training.fleet``, the others one after the other by ``training.fit``. A run
 either way, to rounding, so that its record does not depend on the company it had.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from mlffjax.study.records import (
     read_model,
     write_json,
 )
+from mlffjax.training import devices
 from mlffjax.training.batches import Sample
 from mlffjax.training.batches import plan as plan_shapes
 from mlffjax.training.checkpoints import Keeper
@@ -107,7 +109,7 @@ def _built(run: PlannedRun, site: _Site) -> _Job | None:
     meter.tell("train", run.id, place, fraction=0.0)
     start = time.monotonic()
     try:
-        return _job(run, site, place)
+        return devices.unanimous(functools.partial(_job, run, site, place))
     except Exception as error:
         _fail(run, error, time.monotonic() - start, place, site)
         return None
@@ -122,7 +124,8 @@ def _train_together(jobs: Sequence[_Job], site: _Site) -> None:
     left = list(jobs)
 
     def finished(number: int, fitted: Fitted) -> None:
-        _record(jobs[number], fitted, clock.leave(), site)
+        before = _spent(jobs[number]) / len(jobs)  # the company shared that time too
+        _record(jobs[number], fitted, before + clock.leave(), site)
         left.remove(jobs[number])
 
     try:
@@ -167,9 +170,16 @@ def _train_alone(job: _Job, site: _Site) -> None:
             checkpoint=member.checkpoint,
             directory=site.out / PREPARED,
         )
-        _record(job, fitted, time.monotonic() - start, site)
+        _record(job, fitted, _spent(job) + time.monotonic() - start, site)
     except Exception as error:
         _fail(job.run, error, time.monotonic() - start, job.place, site)
+        if jax.process_count() > 1 and not isinstance(error, devices.Unanimous):
+            raise  # the other processes wait for this one in the middle of a step
+
+
+def _spent(job: _Job) -> float:
+    """Seconds of the training before it was interrupted."""
+    return 0.0 if job.member.checkpoint is None else job.member.checkpoint.spent
 
 
 def _record(job: _Job, fitted: Fitted, seconds: float, site: _Site) -> None:
@@ -184,12 +194,16 @@ def _record(job: _Job, fitted: Fitted, seconds: float, site: _Site) -> None:
         "parameters": trees.size(fitted.potential.params.get("weights", {})),
         "epochs": fitted.history[-1].number,
         "steps": fitted.history[-1].number * -(-_learned(job.member) // run.training.batch),
-        "notes": (*run.notes, *_reference_note(run, site.plan), *fitted.notes),
+        "notes": (*run.notes, *_reference_note(run, site.plan), *fitted.notes, *_kept_notes(job)),
         "seconds": seconds,
     }
     _close(run_info(run, outcome), run, job.place, site)
     if job.member.checkpoint is not None:
         job.member.checkpoint.clear()
+
+
+def _kept_notes(job: _Job) -> tuple[str, ...]:
+    return () if job.member.checkpoint is None else job.member.checkpoint.notes
 
 
 def _learned(member: Member) -> int:
@@ -205,7 +219,8 @@ def _fail(run: PlannedRun, error: Exception, seconds: float, place: str, site: _
     """Record an error as the outcome of a run; one of the observer is nobody's outcome."""
     if error is site.meter.broken:
         raise error
-    message = f"{type(error).__name__}: {error}"
+    told = isinstance(error, devices.Unanimous)  # with the type of the error behind it
+    message = str(error) if told else f"{type(error).__name__}: {error}"
     outcome = {"status": "failed", "message": message, "seconds": seconds}
     _close(run_info(run, outcome), run, place, site)
 
@@ -250,7 +265,9 @@ def _job(run: PlannedRun, site: _Site, place: str) -> _Job:
         config=run.training,
         seed=run.seed,
         observe=_follow(run, place, site.meter),
-        checkpoint=Keeper(directory / UNFINISHED),
+        # The directory is named after everything the run depends on but the array shapes, which
+        # hang on the frames of all runs of the study.
+        checkpoint=Keeper(directory / UNFINISHED, begin_again=True),
     )
     return _Job(run, member, shapes[need], directory, place)
 

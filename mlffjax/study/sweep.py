@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mlffjax import config as configuration
 from mlffjax.config import Config
+from mlffjax.study.config import StudyConfig
 from mlffjax.study.execute import execute
 from mlffjax.study.progress import Observe
 from mlffjax.study.records import (
@@ -70,8 +71,29 @@ class Outcome(NamedTuple):
     info: SweepInfo
 
 
+def whole_study(config: SweepConfig, folder: Path) -> tuple[StudyConfig, Path]:
+    """The study of all variants that are known beforehand, and where its relative paths start.
+
+    Args:
+        config: the sweep; of a search it is the study whose run is varied, for its variants depend
+            on what comes of others.
+        folder: directory of its file.
+
+    Raises:
+        ConfigError: the sweep or its study cannot be used.
+    """
+    base = read_base(config, folder)
+    known = base.config if config.search else study_of(config, base, variants(config))
+    return known, base.folder
+
+
 def sweep(
-    config: SweepConfig, folder: Path, out: Path, *, observe: Observe | None = None
+    config: SweepConfig,
+    folder: Path,
+    out: Path,
+    *,
+    observe: Observe | None = None,
+    restart: bool = False,
 ) -> Outcome:
     """Do what is not yet done of a sweep.
 
@@ -80,17 +102,24 @@ def sweep(
         folder: directory of its file.
         out: output directory, see ``records``.
         observe: told about progress, as by ``execute``.
+        restart: begin trainings that were interrupted again instead of continuing them.
 
     Raises:
         ConfigError: the sweep or its study cannot be used, or ``out`` holds another search.
         MissingExtra: a search needs optuna, which is not installed.
         InputError: data cannot be used, or another process works on ``out``.
-        CompatibilityError: data and foundation do not belong together.
+        CompatibilityError: data and foundation do not belong together, or changed settings would
+            abandon a training that was interrupted.
     """
     base = read_base(config, folder)
+    again = restart
 
     def run(chosen: Sequence[Variant]) -> StudyRecords:
-        return execute(study_of(config, base, chosen), base.folder, out, observe=observe)
+        nonlocal again
+        study = study_of(config, base, chosen)
+        records = execute(study, base.folder, out, observe=observe, restart=again)
+        again = False  # what the next batches of a search find half done is of this sweep
+        return records
 
     def cost(variant: Variant, records: StudyRecords) -> float | None:
         value = ranked(variant, records, config.objective).value

@@ -88,8 +88,9 @@ def search(
 
 
 def _done(trial: Trial, variant: Variant, records: StudyRecords, cost: Cost) -> Trial:
-    if trial.done:
+    if trial.cost is not None:
         return trial
+    # One without a number may have one now: what failed is tried again with every batch.
     return trial.model_copy(update={"done": True, "cost": cost(variant, records)})
 
 
@@ -139,10 +140,12 @@ def _read(sweep: SweepConfig, out: Path) -> Trials:
 
 
 def _essence(sweep: SweepConfig) -> Mapping[str, Any]:
-    """Without what only says how far to go and how to choose."""
+    """Without what only says how far to go, how to choose, and where to compute."""
     data = configuration.dump(sweep)
-    names = ("study", "change", "run", "seeds", "objective")
-    return {name: data[name] for name in names} | {"space": data["search"]["space"]}
+    change = {path: x for path, x in data["change"].items() if path.split(".")[0] != "executor"}
+    names = ("study", "run", "seeds", "objective")
+    space = data["search"]["space"]
+    return {name: data[name] for name in names} | {"change": change, "space": space}
 
 
 def _noted(known: Trials, trials: Sequence[Trial], out: Path) -> Trials:

@@ -1,4 +1,4 @@
-"""Numbers of a study put together over seeds: Table 1 of the paper and the table of paths.
+"""Numbers of a study put together over seeds: Table 1 of the paper, paths, and what was forgotten.
 
 Pure functions of records. Everything is in the units of the records (eV, Å); scaling to meV is a
 matter of presentation.
@@ -7,6 +7,7 @@ matter of presentation.
 from collections.abc import Sequence
 
 from mlffjax.config import Config
+from mlffjax.study import forgetting_evidence
 from mlffjax.study.records import RunRecords, StudyRecords, mean_and_std
 
 TABLE_1 = ("train_force_rmse", "validation_force_rmse", "test_force_rmse", "test_energy_rmse")
@@ -102,6 +103,12 @@ def accuracy_table(records: StudyRecords) -> tuple[Row, ...]:
 def path_table(records: StudyRecords) -> tuple[Row, ...]:
     """Barriers and their errors on every path, a row for an entry and a path."""
     return _table(records, PATH_METRICS)
+
+
+def forgetting_table(records: StudyRecords) -> tuple[Row, ...]:
+    """The forgetting index and its parts (positive: worse than the foundation), a row an entry."""
+    metrics = ("index", *forgetting_evidence.PARTS)
+    return _table(records, {forgetting_evidence.KIND: metrics})
 
 
 def _table(records: StudyRecords, wanted: dict[str, tuple[str, ...]]) -> tuple[Row, ...]:

@@ -7,7 +7,7 @@ from mlffjax import config as configuration
 from mlffjax.errors import CompatibilityError
 from mlffjax.study.plan import Plan
 from mlffjax.study.records import StudyInfo, read_model
-from mlffjax.study.runs import UNFINISHED
+from mlffjax.study.runs import UNFINISHED, is_finished
 from mlffjax.training.checkpoints import differences, is_kept
 
 
@@ -27,16 +27,15 @@ def settle(plan: Plan, out: Path, *, restart: bool) -> None:
         CompatibilityError: half-done trainings are not part of the plan; the message shows what
             changed in the configuration.
     """
+    for folder in (out / "runs").glob(f"*/{UNFINISHED}"):
+        if restart or is_finished(folder.parent):  # killed between recording and clearing
+            shutil.rmtree(folder)
     found = sorted(
         run.name
         for run in (out / "runs").glob("*")
         # A run with an outcome, were it an error, is not in the middle of anything.
         if is_kept(run / UNFINISHED) and not (run / "run.json").exists()
     )
-    if restart:
-        for folder in (out / "runs").glob(f"*/{UNFINISHED}"):
-            shutil.rmtree(folder)
-        return
     abandoned = [name for name in found if name not in {run.id for run in plan.runs}]
     if abandoned:
         raise CompatibilityError(

@@ -15,6 +15,10 @@ Contract
       ``fleet.fit_many``; each ends as it would alone, to rounding.
     * Batches come from a ``feed``: structures in memory, or on disk if they would fill it
       (``storage``); the bits are the same.
+    * The state of a run is kept in files (``checkpoints.Keeper``); a killed run goes on from there
+      to the same bits on the same CPU, in other company to rounding.
+    * The rows of a batch may be spread over devices and processes (``devices``); the steps are
+      equal up to the order of sums.
     * A diverging run is a result (``Status.DIVERGED``) with the best potential met, not an error.
 
 Units: eV, Å; energies are compared per atom, forces and stresses per component.

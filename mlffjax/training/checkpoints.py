@@ -52,6 +52,17 @@ class Snapshot(NamedTuple):
     seconds: float  # since the start, without interruptions
 
 
+class OtherRun(CompatibilityError):
+    """What is kept belongs to another run; ``lines`` say how it differs."""
+
+    def __init__(self, place: Path, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__(
+            f"{place}: an unfinished training of other settings is kept here: {'; '.join(lines)}. "
+            "Give the same settings to continue it, or remove the directory to begin again"
+        )
+
+
 class Keeper:
     """Keeps the state of one run in a directory of its own.
 
@@ -59,8 +70,18 @@ class Keeper:
     ``clear`` when the result of the run is safe.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, begin_again: bool = False) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            directory: of the run alone; made when something is kept.
+            begin_again: drop the state of another run, with a warning and a note, instead of
+                refusing it; for directories whose name says that the run is meant.
+        """
         self.directory = directory
+        self.begin_again = begin_again
+        self.notes: tuple[str, ...] = ()
+        """What a reader of the run must know."""
         self.spent = 0.0
         """Seconds spent on the run before it was continued."""
         self._last = time.monotonic()
@@ -99,7 +120,7 @@ class Keeper:
             identity: see ``identity``.
 
         Raises:
-            CompatibilityError: the directory holds another run; the message names what differs.
+            OtherRun: the directory holds another run, and ``begin_again`` is not set.
         """
         for file in self._files():
             try:
@@ -109,9 +130,24 @@ class Keeper:
                     f"{error}; going back to what was kept before", RuntimeWarning, stacklevel=2
                 )
                 continue
+            except OtherRun as error:
+                if not self.begin_again:
+                    raise
+                self._drop(error)
+                return None
             self.spent = found.seconds
             return found
         return None
+
+    def _drop(self, error: OtherRun) -> None:
+        """Make room for another run than the one that is kept."""
+        note = (
+            "this training was interrupted and began again from its start, for something it "
+            f"depends on has changed: {'; '.join(error.lines)}"
+        )
+        warnings.warn(f"{self.directory}: {note}", RuntimeWarning, stacklevel=3)
+        self.notes = (note,)
+        self.clear()
 
     def clear(self) -> None:
         """Remove everything kept."""
@@ -204,7 +240,7 @@ def unpacked(content: bytes, initial: State, identity: Identity, file: Path) -> 
 
     Raises:
         InputError: it is damaged or of another version.
-        CompatibilityError: it belongs to another run.
+        OtherRun: it belongs to another run.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -220,11 +256,7 @@ def unpacked(content: bytes, initial: State, identity: Identity, file: Path) -> 
             f"{file}: expected the state of a training, got a file that cannot be read as one ({e})"
         ) from e
     if lines := differences(known, json.loads(json.dumps(identity))):
-        raise CompatibilityError(
-            f"{file.parent}: an unfinished training of other settings is kept here: "
-            f"{'; '.join(lines)}. Give the same settings to continue it, or remove the directory "
-            "to begin again"
-        )
+        raise OtherRun(file.parent, lines)
     wanted, structure = jax.tree.flatten((initial, initial.trainable))
     expected, got = ([(x.shape, np.dtype(x.dtype)) for x in each] for each in (wanted, leaves))
     if expected != got:

@@ -8,7 +8,7 @@ order, and what could differ between them, clocks and scores, is that of the fir
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -25,8 +25,15 @@ from mlffjax.training.optimizers import Optimizer
 from mlffjax.training.step import State, step
 
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 
 WHOLE, ROWS = PartitionSpec(), PartitionSpec(spread.AXIS)
+LONGEST = 2000
+"""Bytes of an error that the other processes are told."""
+
+
+class Unanimous(TrainingError):
+    """An error of one process that all processes raise, so that all can do something else."""
 
 
 def mesh_for(config: TrainingConfig) -> Mesh | None:
@@ -186,6 +193,33 @@ def sent(content: bytes) -> bytes:
     size = agreed(len(content))
     own = np.frombuffer(content.ljust(size, b"\0")[:size], np.uint8)
     return np.asarray(multihost_utils.broadcast_one_to_all(own)).tobytes()
+
+
+def unanimous(action: Callable[[], Result]) -> Result:
+    """What an action gives, if it succeeds in all processes.
+
+    Args:
+        action: does not wait for other processes; all of them call this function.
+
+    Raises:
+        Unanimous: it raised an error in some of several processes.
+        Exception: what it raised in the only process.
+    """
+    if jax.process_count() == 1:
+        return action()
+    own: Exception | None = None
+    result: Result | None = None
+    try:
+        result = action()
+    except Exception as error:
+        own = error
+    said = "" if own is None else f"{type(own).__name__}: {own}"
+    padded = said.encode()[:LONGEST].ljust(LONGEST, b"\0")
+    everything = multihost_utils.process_allgather(np.frombuffer(padded, np.uint8))
+    for heard in np.asarray(everything):
+        if text := heard.tobytes().rstrip(b"\0").decode(errors="replace"):
+            raise Unanimous(text) from own
+    return cast("Result", result)
 
 
 def is_first() -> bool:

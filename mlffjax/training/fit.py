@@ -98,15 +98,15 @@ def fit(
         TrainingError: there are no frames to train or validate on, a frame has no forces, double
             precision is asked for but switched off in JAX, the devices cannot share a batch, or
             the disk is full or cannot be written.
-        CompatibilityError: ``checkpoint`` holds a run of other settings or data.
-        CompatibilityError: a frame holds an element the potential does not know.
+        CompatibilityError: ``checkpoint`` holds a run of other settings or data, or a frame holds
+            an element the potential does not know.
         CapacityError: a frame does not fit into ``shapes``.
+        Unanimous: one of several processes met one of these errors before the first step.
     """
     start = time.monotonic()
-    check(train, validation, config)
-    mesh = devices.mesh_for(config)
-    run = _prepare(recipe, train, validation, config, shapes, checkpoint, seed, directory)
-    run = run._replace(observe=observe, start=start, mesh=mesh)
+    given = recipe, train, validation, config, shapes, checkpoint, seed, directory
+    run = devices.unanimous(functools.partial(_prepare, *given))
+    run = run._replace(observe=observe, start=start)
     place = _begin(run)
     status = _reason_to_stop(run, place)
     while status is None:
@@ -115,7 +115,7 @@ def fit(
         status = _reason_to_stop(run, place)
         if status is None:
             _keep(run, place)
-    average = devices.local(place.state.average, mesh)
+    average = devices.local(place.state.average, run.mesh)
     return decisions.outcome(place.course, run.recipe, config, status=status, average=average)
 
 
@@ -147,7 +147,9 @@ def _prepare(
     seed: int,
     directory: Path | None,
 ) -> _Run:
-    """Build neighbour lists, once, and put them on the device or on disk."""
+    """Check, build neighbour lists, once, and put them on the device or on disk."""
+    check(train, validation, config)
+    mesh = devices.mesh_for(config)
     potential = recipe.realize(recipe.trainable)
     learned = recipe.mix(samples(train, potential))
     labels = samples(validation, potential)
@@ -165,6 +167,7 @@ def _prepare(
         labels=labels,
         typical=typical,
         seed=seed,
+        mesh=mesh,
         keeper=keeper,
         identity={}
         if keeper is None
@@ -191,15 +194,18 @@ def _begin(run: _Run) -> _Place:
 
 def _restored(run: _Run, state: State) -> Snapshot | None:
     """What the keeper holds, if anything; ``state`` shows shapes and types."""
-    if run.keeper is None:
+    keeper = run.keeper
+    if keeper is None:
         return None
-    kept = run.keeper.restore(state, run.identity) if devices.is_first() else None
+    kept = devices.unanimous(
+        lambda: keeper.restore(state, run.identity) if devices.is_first() else None
+    )
     if jax.process_count() == 1:
         return kept
     content = devices.sent(b"" if kept is None else packed(kept, run.identity))
     if not content:
         return None
-    return unpacked(content, state, run.identity, run.keeper.directory)
+    return unpacked(content, state, run.identity, keeper.directory)
 
 
 def _keep(run: _Run, place: _Place) -> None:

@@ -23,11 +23,14 @@ MOST = 8
 """Processes at most: each takes some 0.2 GB of memory."""
 
 
+def cores() -> int:
+    """Cores that this process may use; a scheduler may grant fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def helpers() -> int:
-    """Processes worth starting: the cores this process may use, up to ``MOST``."""
-    if hasattr(os, "sched_getaffinity"):  # a scheduler may grant fewer than there are
-        return min(len(os.sched_getaffinity(0)), MOST)
-    return min(os.cpu_count() or 1, MOST)
+    """Processes worth starting: one a core, up to ``MOST``."""
+    return min(cores(), MOST)
 
 
 def answers(function: Callable[[Any], Any], questions: Sequence[Any], processes: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 import mlffjax.report.document
@@ -39,8 +40,8 @@ def sweep(tmp_path, monkeypatch, capsys):
     calls = []
 
     def run(*arguments, failures=(), ranking=RANKING):
-        def pretend(config, folder, out, *, observe):
-            calls.append((config, folder, out))
+        def pretend(config, folder, out, *, observe, restart):
+            calls.append((config, folder, out, restart))
             records = SimpleNamespace(
                 info=SimpleNamespace(warnings=()), warnings=(), failures=lambda: failures
             )
@@ -72,9 +73,20 @@ def test_ranking_is_shown(sweep, tmp_path):
     assert "1 good 0.001 0.0456 ± 0.001" in lines
     assert "- lost 0.002 - (2 of 2 lost)" in lines
     assert "note: beware" in lines
-    ((config, folder, directory),) = sweep.calls
+    ((config, folder, directory, restart),) = sweep.calls
+    assert not restart
     assert config.seeds == (0, 1)
     assert (folder, str(directory)) == (tmp_path, "there")
+
+
+def test_restart_and_workers_are_handed_on(sweep, monkeypatch):
+    settings = {}
+    monkeypatch.setattr(jax.config, "update", settings.__setitem__)
+    sweep("--restart", "--workers", "3")
+    ((config, folder, _, restart),) = sweep.calls
+    assert restart
+    assert mlffjax.study.sweep.whole_study(config, folder)[0].executor.workers == 3
+    assert settings["jax_platforms"] == "cpu"
 
 
 def test_long_rankings_are_cut(sweep):

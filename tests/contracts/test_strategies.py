@@ -5,25 +5,17 @@ import json
 from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts import noble
 
 from mlffjax import config, registry, trees
 from mlffjax.errors import CompatibilityError
-from mlffjax.graphs.batching import Shape, build
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import Card
-from mlffjax.potential.derivatives import predict
-from mlffjax.potential.mace.config import MaceConfig
 from mlffjax.potential.mace.model import MaceModel
-from mlffjax.potential.pair import LennardJonesModel, lennard_jones
-from mlffjax.structures.datasets import Dataset
-from mlffjax.structures.paths import Path
-from mlffjax.structures.system import Frame, System
+from mlffjax.potential.pair import LennardJonesModel
 from mlffjax.training.config import LossConfig, TrainingConfig
 from mlffjax.training.fit import fit
-from mlffjax.training.ingredients import Ingredients
 from mlffjax.training.recipe import Recipe
 
 KINDS = registry.kinds("training.strategies")
@@ -33,11 +25,6 @@ TRAINED = [kind for kind in KINDS if MODULES[kind].example().trains]
 TRAINING = TrainingConfig(
     epochs=1, batch=2, learning_rate=1e-4, loss=LossConfig(stress=0), buckets=1
 )
-ELEMENTS, CUTOFF = (18, 36), 5.0
-TINY = MaceConfig(
-    r_max=CUTOFF, num_bessel=2, max_ell=1, correlation=1, hidden_irreps="3x0e + 3x1o",
-    radial_mlp=(3,), mlp_irreps="2x0e",
-)  # fmt: skip
 TRACES: list[str] = []
 
 
@@ -68,44 +55,13 @@ class Section(config.Config):
 @pytest.fixture(scope="module")
 def ingredients():
     """Crystals of argon and krypton in several proportions, and a foundation that is a bit off."""
-    random = np.random.default_rng(0)
-    truth = trees.cast(lennard_jones(ELEMENTS, cutoff=CUTOFF), jnp.float64)
-    basis = 5.4 * np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    frames = []
-    for index, krypton in enumerate((0, 1, 2, 3, 1, 2)):
-        numbers = np.array([36] * krypton + [18] * (4 - krypton), np.int32)
-        positions = basis + random.normal(scale=0.1, size=(4, 3))
-        system = System(positions, numbers, 5.4 * np.eye(3), np.ones(3, bool))
-        graph = build([system], ELEMENTS, CUTOFF, shape=Shape(4, 24, 1), dtype=np.float64)
-        label = jax.jit(predict)(truth, graph)
-        energy = float(label.energy[0]) - 3.0 * krypton - 2.0 * (4 - krypton)
-        forces, stress = np.asarray(label.forces), np.asarray(label.stress[0])
-        frames.append(Frame(system, energy, forces, stress, "all", "all", index, "", "here", {}))
-    foundation = Potential(
-        trees.cast(lennard_jones(ELEMENTS, epsilon=0.01, cutoff=CUTOFF).params, jnp.float64),
-        CountedPair(ELEMENTS, CUTOFF),
-    )
-    card = Card(
-        name="noble", elements=("Ar", "Kr"), model={}, reference="another", functional="none"
-    )
-    dataset = Dataset(tuple(frames), {18: -2.0, 36: -3.0}, "this", "0" * 16)
-    other = dataset._replace(reference="a third")
-    path = Path("path", (frames[1], frames[4]), closed=False)  # of one composition
-    return Ingredients(
-        dataset, TRAINING, foundation.model, (foundation, card), generic=other, paths={"path": path}
-    )
+    return noble.with_pairs(TRAINING, CountedPair)
 
 
 @pytest.fixture(scope="module")
 def network(ingredients):
     """The same with a small MACE as foundation, for strategies that need a network."""
-    model = CountedNetwork(ELEMENTS, TINY)
-    params = model.init(key=jax.random.key(7))
-    constants = params["constants"] | {"scale": jnp.float32(0.01), "average_neighbors": 18.0}
-    params = {"weights": params["weights"], "constants": trees.cast(constants, jnp.float32)}
-    return ingredients._replace(
-        architecture=model, foundation=(Potential(params, model), ingredients.foundation[1])
-    )
+    return noble.with_network(ingredients, CountedNetwork)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,14 @@ import pytest
 import yaml
 from study import small
 
+from mlffjax.cli import main
 from mlffjax.config import validate
 from mlffjax.errors import ConfigError
 from mlffjax.potential import store
 from mlffjax.study import distributed
 from mlffjax.study.config import StudyConfig
 from mlffjax.study.execute import execute
+from mlffjax.study.lock import locked
 from mlffjax.study.records import load_study
 
 PROGRAM = "from mlffjax.cli.main import main; main()"
@@ -27,16 +29,17 @@ def settings():
     return made
 
 
-def test_study_by_two_processes_equals_that_of_one(tmp_path):
-    small.write_inputs(tmp_path)
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(settings()))
+def two_processes(folder, settings):
+    """Run the command in two processes; their exit codes and what they printed."""
+    small.write_inputs(folder)
+    (folder / "study.yaml").write_text(yaml.safe_dump(settings))
     with socket.socket() as endpoint:
         endpoint.bind(("localhost", 0))
         port = endpoint.getsockname()[1]
-    command = [sys.executable, "-c", PROGRAM, "study", str(tmp_path / "study.yaml"), "--out"]
+    command = [sys.executable, "-c", PROGRAM, "study", str(folder / "study.yaml"), "--out"]
     processes = [
         subprocess.Popen(
-            [*command, str(tmp_path / f"out{number}")],
+            [*command, str(folder / f"out{number}")],
             env=dict(os.environ)
             | {
                 distributed.ADDRESS: f"localhost:{port}",
@@ -50,7 +53,31 @@ def test_study_by_two_processes_equals_that_of_one(tmp_path):
         for number in (0, 1)
     ]
     texts = [process.communicate(timeout=250)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], texts
+    return [process.returncode for process in processes], texts
+
+
+def test_an_error_of_the_first_process_ends_both(tmp_path):
+    with locked(tmp_path / "out0"):
+        codes, texts = two_processes(tmp_path, settings())
+    assert codes[0] == main.REFUSED, texts
+    assert "expected to be alone here" in texts[0]
+    assert codes[1] != 0
+
+
+def test_a_training_that_cannot_begin_fails_in_both_and_the_others_go_on(tmp_path):
+    made = settings()
+    made["training"] |= {"batch": 3}  # which two processes cannot share
+    codes, texts = two_processes(tmp_path, made)
+    assert codes == [main.FAILED, 0], texts
+    records = load_study(tmp_path / "out0")
+    assert records.missing() == ()
+    assert records.failures()
+    assert all("TrainingError: training.devices" in line for line in records.failures())
+
+
+def test_study_by_two_processes_equals_that_of_one(tmp_path):
+    codes, texts = two_processes(tmp_path, settings())
+    assert codes == [0, 0], texts
     assert not (tmp_path / "out1").exists()  # the first process writes
     execute(validate(settings(), StudyConfig, where="test"), tmp_path, tmp_path / "alone")
     shared, alone = (load_study(tmp_path / name) for name in ("out0", "alone"))

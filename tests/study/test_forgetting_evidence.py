@@ -1,5 +1,8 @@
 """What was forgotten is told beside the criteria, and changes no rank."""
 
+import json
+
+import numpy as np
 import pytest
 from study import small
 
@@ -83,3 +86,13 @@ def test_a_foundation_is_read_for_a_probe_alone_and_missed_by_name(base):
     assert make_plan(config(runs=runs), base).foundation is None
     with pytest.raises(ConfigError, match="probe 'old' compares with the foundation"):
         make_plan(config(runs=runs, probes=FORGETTING, foundation=None), base)
+
+
+def test_table_has_the_index_and_its_parts(done):
+    summary = json.loads((done / "summary.json").read_text())
+    records = load_study(done)
+    assert [row["name"] for row in summary["forgetting"]] == list(records.by_name())
+    for row in summary["forgetting"]:
+        for metric in ("index", "sliding"):
+            values = [run.metric("old", metric) for run in records.by_name()[row["name"]]]
+            assert row["metrics"][metric]["mean"] == pytest.approx(np.mean(values), rel=1e-12)

@@ -5,6 +5,7 @@ from study import small
 
 from mlffjax.config import validate
 from mlffjax.errors import CompatibilityError
+from mlffjax.study import runs
 from mlffjax.study.config import StudyConfig
 from mlffjax.study.execute import execute
 from mlffjax.study.records import load_study
@@ -105,3 +106,29 @@ def test_finished_runs_do_not_stand_in_the_way_of_changed_settings(base, tmp_pat
     changed = study(learning_rate=2 * study().training.learning_rate)
     execute(changed, base, tmp_path)
     assert len(list(tmp_path.glob("runs/scratch-*/run.json"))) == 2
+
+
+def test_changed_shapes_begin_the_training_again_and_say_so(base, interrupted, monkeypatch):
+    """Shapes hang on the frames of all runs, so another entry in the study can change them."""
+    planned = runs.plan_shapes
+
+    def larger(*arguments, **choices):
+        shapes = planned(*arguments, **choices)
+        return tuple(shape._replace(slots=shape.slots + 8) for shape in shapes)
+
+    monkeypatch.setattr(runs, "plan_shapes", larger)
+    with pytest.warns(RuntimeWarning, match="began again"):
+        assert epochs(base, interrupted, study())[0] == 1
+    records = load_study(interrupted)
+    assert records.failures() == ()
+    (run,) = records.by_name()["scratch"]
+    assert any("began again" in note and "shapes" in note for note in run.info.notes)
+
+
+def test_what_a_finished_run_left_behind_is_removed(base, tmp_path):
+    execute(study(), base, tmp_path)
+    (run,) = tmp_path.glob("runs/scratch-*")
+    (run / UNFINISHED).mkdir()
+    (run / UNFINISHED / "000000000001.npz").write_bytes(b"")
+    execute(study(), base, tmp_path)
+    assert kept(tmp_path) == []

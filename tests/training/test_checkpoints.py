@@ -120,6 +120,17 @@ def test_other_settings_are_refused_with_the_difference(change, message, tmp_pat
         small_run.run(small_run.CONFIG.model_copy(update=change), keeper=Keeper(tmp_path))
 
 
+def test_another_run_may_be_dropped_with_a_warning_and_a_note(tmp_path):
+    interrupted(tmp_path, 3)
+    keeper = Keeper(tmp_path, begin_again=True)
+    events = []
+    with pytest.warns(RuntimeWarning, match="training_frames was"):
+        small_run.run(observe=events.append, keeper=keeper, count=10)
+    assert (events[0].epoch, events[0].step) == (1, 1)
+    (note,) = keeper.notes
+    assert "began again" in note
+
+
 def test_other_frames_are_refused(tmp_path):
     interrupted(tmp_path, 3)
     with pytest.raises(CompatibilityError, match="training_frames was"):

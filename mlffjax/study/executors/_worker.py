@@ -60,24 +60,19 @@ def _complete(payload: Mapping[str, Any], relay: _messages.Relay) -> None:
     import jax
 
     from mlffjax import health
-    from mlffjax.errors import InputError
     from mlffjax.study.execute import complete
     from mlffjax.study.lock import locked
+    from mlffjax.study.plan import require_same
 
     jax.config.update("jax_enable_x64", True)  # as the command does; this process is a program
     health.require_sound_jax()
     plan, shapes = _planned(json.dumps(payload["config"]), payload["base"], payload["fingerprint"])
-    if plan.fingerprint != payload["fingerprint"]:
-        raise InputError(
-            f"expected the study {payload['fingerprint']}, found {plan.fingerprint} when planning "
-            "it here: the files it reads differ between the machines, or have changed since the "
-            "study was started"
-        )
+    require_same(plan, payload["fingerprint"])
     runs = [run for run in plan.runs if run.id in payload["runs"]]
     with contextlib.ExitStack() as held:
         for run in runs:
             directory = Path(payload["out"]) / "runs" / run.id
-            wait = functools.partial(_tell_waiting, relay, run.id)
+            wait = functools.partial(relay.wait, run.id)
             held.enter_context(locked(directory, wait=wait))
         complete(plan, runs, Path(payload["out"]), relay, shapes=shapes)
 
@@ -91,10 +86,6 @@ def _planned(config: str, base: str, fingerprint: str) -> tuple[Any, dict[Any, A
     from mlffjax.study.plan import make_plan
 
     return make_plan(validate(json.loads(config), StudyConfig, where="task"), Path(base)), {}
-
-
-def _tell_waiting(relay: _messages.Relay, run: str, holder: str) -> None:
-    relay.tell("train", run, f"{run}: waits for {holder}, which writes this run", fraction=0.0)
 
 
 def serve() -> None:

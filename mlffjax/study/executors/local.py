@@ -13,6 +13,7 @@ from typing import IO, Any
 import pydantic
 
 from mlffjax.study.executors._executor import Payload, Section
+from mlffjax.training.workers import cores
 
 PATIENCE = 5.0  # s that a worker has to end by itself
 
@@ -55,11 +56,6 @@ def start(config: Config, folder: Path) -> Iterator["Pool"]:
         yield pool
     finally:
         pool.close()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Pool:

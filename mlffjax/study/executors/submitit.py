@@ -11,7 +11,8 @@ import pydantic
 from mlffjax.errors import ConfigError, MissingExtra
 from mlffjax.study.executors import _worker
 from mlffjax.study.executors._executor import Payload, Section
-from mlffjax.study.executors.local import cores, last_line
+from mlffjax.study.executors.local import last_line
+from mlffjax.training.workers import cores
 
 
 class Config(Section):

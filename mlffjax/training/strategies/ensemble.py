@@ -86,7 +86,7 @@ def build(config: Config, ingredients: Ingredients, *, key: PRNGKey) -> Recipe:
     fraction = config.fraction if config.resample == "subsample" else None
     frames = len(ingredients.dataset.frames)
     note = (
-        f"member of a committee: trained on {frames} of {frames} frames, drawn with replacement"
+        f"member of a committee: trained on {frames} draws, with replacement, from {frames} frames"
         if fraction is None
         else f"member of a committee: trained on a part of {fraction:g} of the frames"
     )

@@ -13,6 +13,7 @@ from mlffjax.study.config import StudyConfig
 from mlffjax.study.execute import execute
 from mlffjax.study.executors import local
 from mlffjax.study.lock import locked
+from mlffjax.training import workers
 
 TWO = {"kind": "local", "workers": 2, "threads": 1}
 
