@@ -5,10 +5,11 @@ never enter a hover template, where ``%{...}`` has a meaning.
 """
 
 import html
+import math
 from typing import Any
 
 from mlffjax.report import style
-from mlffjax.report.panels import Numbers, Panel, Trace, rows_of, shortened
+from mlffjax.report.panels import Numbers, Panel, Trace, finite, rows_of, shortened
 
 HEIGHT_PX = 340
 CONFIG = {
@@ -52,7 +53,7 @@ def describe(panel: Panel) -> dict[str, Any]:
     if panel.log_y:
         layout["yaxis"] |= {"type": "log", "dtick": "D2"}
     if panel.log_x:
-        layout["xaxis"] |= {"type": "log", "dtick": "D2"}
+        layout["xaxis"] |= {"type": "log"} | _places(panel)
     if panel.square:
         layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
         layout["xaxis"] |= {"constrain": "domain"}
@@ -65,6 +66,16 @@ def describe(panel: Panel) -> dict[str, Any]:
             if panel.z_window is not None:
                 drawn["zmin"], drawn["zmax"] = panel.z_window
     return {"data": data, "layout": layout}
+
+
+def _places(panel: Panel) -> dict[str, Any]:
+    """Ticks at 1, 2, 5, 10, 20 ... written out: plotly would write 2 and 5 for 20 and 50."""
+    values = [x for trace in panel.traces for x in finite(trace.x) if x > 0]
+    if not values:
+        return {}
+    powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    places = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    return {"tickvals": places, "ticktext": [f"{place:g}" for place in places]}
 
 
 def _trace(trace: Trace) -> dict[str, Any]:
