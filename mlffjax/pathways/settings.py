@@ -67,7 +67,7 @@ class Elastic(config.Config):
     optimizer: optimizers.Kind = "ode12r"
     """``ode12r`` settles where the inertia of ``fire`` carries a climbing band around its saddle,
     and needs fewer steps; ``lbfgs`` is the quickest near the end of an easy path and the least
-    robust."""
+    robust. Ends of the band are relaxed with ``fire``."""
     endpoints: Literal["relax", "keep"] = "relax"
     """Whether the ends move to the potential's own minima first."""
     endpoint_fmax: float = pydantic.Field(default=0.02, gt=0.0)
