@@ -18,7 +18,11 @@ app = typer.Typer()
 @app.command("study")
 def study(
     config: Annotated[
-        str, typer.Argument(help="A YAML file, or the name of a packaged one: quickstart, paper.")
+        str,
+        typer.Argument(
+            help="A YAML file, or the name of a packaged one: quickstart, paper, strategies, "
+            "learning_curve."
+        ),
     ],
     overrides: _studies.Overrides = None,
     out: _studies.Out = None,

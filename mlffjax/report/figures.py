@@ -213,7 +213,7 @@ def _barrier_panel(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Panel
     traces = tuple(
         trace
         for place, (name, runs) in enumerate(groups.items())
-        for trace in _bar(probe, name, runs, looks[name], place)
+        for trace in bars_of(probe, "barrier_error", name, runs, looks[name], place)
     )
     if not traces:
         return None
@@ -223,11 +223,11 @@ def _barrier_panel(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Panel
     return panel._replace(window=limits, note=_beyond(traces, limits))
 
 
-def _bar(
-    probe: ProbeInfo, name: str, runs: Sequence[RunRecords], look: Look, place: int
+def bars_of(
+    probe: ProbeInfo, metric: str, name: str, runs: Sequence[RunRecords], look: Look, place: int
 ) -> Iterator[Trace]:
-    """The bar of one candidate and, beside it, the values of its seeds if there are several."""
-    values = {f"seed {run.info.seed}": run.metric(probe.name, "barrier_error") for run in runs}
+    """A metric of one candidate as a bar and, beside it, of its seeds if there are several."""
+    values = {f"seed {run.info.seed}": run.metric(probe.name, metric) for run in runs}
     mean, spread, count = mean_and_std(values.values())
     if mean is None:
         return

@@ -1,21 +1,27 @@
 """What was forgotten of the foundation, and how candidates answer to strain."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from mlffjax.report import style
 from mlffjax.report.curves import Curve, Measured, grouped, measured, with_spread
-from mlffjax.report.figures import SEEDS, SPREAD, Looks, filled, probes_of_kind, reference_name
+from mlffjax.report.figures import (
+    SEEDS,
+    SPREAD,
+    Looks,
+    bars_of,
+    filled,
+    probes_of_kind,
+    reference_name,
+)
 from mlffjax.report.panels import Figure, Panel, Trace, cleaned, finite, window
-from mlffjax.report.style import Look
 from mlffjax.report.tables import Cell, Column, Table, measured_table
-from mlffjax.study.records import ProbeInfo, RunRecords, StudyRecords, mean_and_std
+from mlffjax.study.records import ProbeInfo, StudyRecords
 
 FORGETTING, STRAIN = "forgetting", "strain"
 FOUNDATION = "foundation (reference)"
 DEEPEST = 4.0  # dimer curves are cut at this multiple of the foundation's deepest well
-BESIDE = 0.38
 
 INDEX = (
     Column("index", "Index", digits=2, signed=True),
@@ -82,30 +88,12 @@ def index_figure(study: StudyRecords, looks: Looks) -> Figure:
         traces = tuple(
             trace
             for place, (name, runs) in enumerate(groups.items())
-            for trace in _bar(probe, name, runs, looks[name], place)
+            for trace in bars_of(probe, "index", name, runs, looks[name], place)
         )
         if traces:
             title = probe.name
             panels.append(Panel(title, "", "forgetting index", traces, ticks=tuple(groups)))
     return filled(figure, panels, study, FORGETTING)._replace(columns=1)
-
-
-def _bar(
-    probe: ProbeInfo, name: str, runs: Sequence[RunRecords], look: Look, place: int
-) -> Iterator[Trace]:
-    values = {f"seed {run.info.seed}": run.metric(probe.name, "index") for run in runs}
-    mean, spread, count = mean_and_std(values.values())
-    if mean is None:
-        return
-    bar = Trace(name, "bar", look, (float(place),), (mean,))
-    if spread is not None:
-        bar = bar._replace(low=(mean - spread,), high=(mean + spread,))
-    yield bar
-    if count > 1:
-        black = look._replace(color=style.BLACK)
-        for label, value in values.items():
-            if value is not None:
-                yield Trace(name, "marks", black, (place + BESIDE,), (value,), label)
 
 
 def index_table(study: StudyRecords) -> Table:
