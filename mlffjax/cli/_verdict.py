@@ -25,16 +25,19 @@ def show(console: Console, verdict: "Verdict") -> None:
 
 def heading(criterion: "Criterion") -> str:
     """What is measured, its threshold and the unit."""
-    limit = "no threshold" if criterion.threshold is None else _number(criterion.threshold)
-    return escape(f"{criterion.label}\n{_unit(criterion)}, at most {limit}")
+    limit = (
+        "no threshold" if criterion.threshold is None else _number(criterion.threshold, criterion)
+    )
+    unit = f"{_unit(criterion)}, " if criterion.unit else ""
+    return escape(f"{criterion.label}\n{unit}at most {limit}")
 
 
 def cell(criterion: "Criterion") -> str:
     """Mean error over seeds with its standard deviation, or a dash where there is no number."""
     if criterion.value is None:
         return "-"
-    spread = "" if criterion.spread is None else f" ± {_number(criterion.spread)}"
-    return _number(criterion.value) + spread
+    spread = f" ± {_number(criterion.spread, criterion)}" if criterion.spread else ""
+    return _number(criterion.value, criterion) + spread
 
 
 def _name(candidate: "Candidate") -> str:
@@ -44,9 +47,9 @@ def _name(candidate: "Candidate") -> str:
 
 
 def _unit(criterion: "Criterion") -> str:
-    """Criteria are energies or forces in eV; people read meV."""
-    return f"m{criterion.unit}"
+    """Errors of energies and forces are in eV; people read meV."""
+    return f"m{criterion.unit}" if criterion.unit.startswith("eV") else criterion.unit
 
 
-def _number(value: float) -> str:
-    return f"{1e3 * value:.3g}"
+def _number(value: float, criterion: "Criterion") -> str:
+    return f"{1e3 * value if criterion.unit.startswith('eV') else value:.3g}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from plotly.offline import get_plotlyjs
@@ -22,6 +23,7 @@ from mlffjax.study.records import StudyRecords, load_study
 
 REPORT = "report.html"
 FIGURES = "figures"
+PLAIN = " ,;:/?@$()*!+=[]|"  # may stand as they are in a data URI between double quotes
 
 
 def write_report(out: Path, *, figures: bool = False) -> Path:
@@ -142,4 +144,5 @@ def _payload(drawn: Sequence[Panel]) -> str:
 
 
 def _data_uri(text: str) -> str:
-    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+    """Text that a link saves; percent signs only where needed, a quarter shorter than base64."""
+    return f"data:text/csv;charset=utf-8,{quote(text, safe=PLAIN)}"

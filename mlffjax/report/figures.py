@@ -27,8 +27,10 @@ from mlffjax.study.records import ProbeInfo, RunRecords, StudyRecords, mean_and_
 Looks = Mapping[str, Look]
 
 CLOUD_POINTS = 1500  # per candidate and panel: enough to see the shape, few enough to draw at once
+MANY = 8  # candidates whose parity is drawn; tables hold the errors of all
 FEW = 100  # so few points are drawn large
-HISTORY_POINTS = 250  # per run and panel
+HISTORY_POINTS = 250  # at most, per run and panel
+EVERY_POINT = 6000  # of a panel with many runs, which has to be drawn at once and kept small
 TALLEST = 15.0  # a profile may leave the frame above this multiple of the reference's height
 LONGEST_BAR = 40.0  # likewise for bars, in multiples of the median length
 PATH_LABEL = "distance along the path (Å)"
@@ -85,13 +87,35 @@ def parity_figure(study: StudyRecords, looks: Looks) -> Figure:
         "Test frames of every candidate, all seeds. The dotted line marks equality. "
         f"At most {CLOUD_POINTS} points of a panel are drawn, evenly chosen.",
     )
+    shown = _representatives(study)
+    left = len(study.by_name()) - len(shown)
+    if left:
+        caption = (
+            f"{figure.caption} Of every learning curve only the largest size is drawn, and at most "
+            f"{MANY} candidates; the table above holds the errors of the other {left}."
+        )
+        figure = figure._replace(caption=caption)
     panels = [
         panel
         for probe in probes_of_kind(study, "accuracy")
-        for name, runs in study.by_name().items()
+        for name, runs in shown.items()
         for panel in _parity_panels(study, probe, name, runs, looks[name])
     ]
     return filled(figure, panels, study, "accuracy")
+
+
+def _representatives(study: StudyRecords) -> dict[str, Sequence[RunRecords]]:
+    """All candidates if they are few, otherwise the largest size of every learning curve."""
+    groups = study.by_name()
+    if len(groups) <= MANY:
+        return dict(groups)
+    largest: dict[str, tuple[float, str]] = {}
+    for name, runs in groups.items():
+        size = runs[0].info.fraction or 0.0
+        family = runs[0].info.family or name
+        largest[family] = max(largest.get(family, (size, name)), (size, name))
+    kept = [name for _, name in largest.values()][:MANY]
+    return {name: groups[name] for name in groups if name in kept}
 
 
 def _parity_panels(
@@ -287,7 +311,7 @@ def _history_panel(study: StudyRecords, column: str, looks: Looks) -> Panel | No
     for run in study.runs:
         values = cleaned(run.history.get(column, ()))
         if finite(values):
-            places = thinned(len(values), HISTORY_POINTS)
+            places = thinned(len(values), min(HISTORY_POINTS, EVERY_POINT // len(study.runs) + 1))
             epochs = cleaned(run.history.get("epoch", ()))
             if len(epochs) != len(values):
                 epochs = tuple(float(epoch) for epoch in range(1, len(values) + 1))

@@ -163,8 +163,12 @@ def _dimer_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterat
     )  # fmt: skip
     if not known:
         return
-    first = known[0][1]
-    for place, pair in enumerate(first["dimer_pairs"]):
+    pairs = dict.fromkeys(str(pair) for _, arrays in known for pair in arrays["dimer_pairs"])
+    for pair in pairs:
+        # Runs may know different pairs, so every array is looked up by the name of the pair.
+        having = [(run, arrays, _place(arrays, pair)) for run, arrays in known]
+        having = [(run, arrays, place) for run, arrays, place in having if place is not None]
+        _, first, place = having[0]
         distance = first["dimer_distance"][place]
         reference = first["dimer_energy_foundation"][place]
         traces = [
@@ -174,9 +178,11 @@ def _dimer_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterat
         ]  # fmt: skip
         for name, runs in grouped(known).items():
             curves = [
-                Curve(f"seed {run.info.seed}", a["dimer_distance"][place], energy)
+                Curve(
+                    f"seed {run.info.seed}", a["dimer_distance"][own], a["dimer_energy_model"][own]
+                )
                 for run, a in runs
-                if (energy := _of_pair(a, str(pair))) is not None
+                if (own := _place(a, pair)) is not None
             ]
             traces += with_spread(name, looks[name], curves)
         scale = float(np.nanmax(np.abs(np.minimum(reference, 0.0))))
@@ -187,9 +193,10 @@ def _dimer_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterat
         yield Panel(title, "distance (Å)", label, tuple(traces), window=limits, note=note)
 
 
-def _of_pair(arrays: Mapping[str, np.ndarray], pair: str) -> np.ndarray | None:
+def _place(arrays: Mapping[str, np.ndarray], pair: str) -> int | None:
+    """Where a run keeps a pair; None if it does not know it."""
     names = [str(name) for name in arrays["dimer_pairs"]]
-    return arrays["dimer_energy_model"][names.index(pair)] if pair in names else None
+    return names.index(pair) if pair in names else None
 
 
 def strain_figure(study: StudyRecords, looks: Looks) -> Figure:

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from mlffjax.report import style
-from mlffjax.report.panels import Numbers, Panel, Trace, finite, rows_of, shortened
+from mlffjax.report.panels import DIGITS, Numbers, Panel, Trace, finite, rounded, rows_of, shortened
 
 HEIGHT_PX = 340
 CONFIG = {
@@ -107,7 +107,7 @@ def _guide(trace: Trace) -> dict[str, Any]:
 def _band(trace: Trace) -> dict[str, Any]:
     known = [
         (x, low, high)
-        for x, low, high in zip(trace.x, trace.low, trace.high, strict=True)
+        for x, low, high in zip(*map(_rounded, (trace.x, trace.low, trace.high)), strict=True)
         if x is not None and low is not None and high is not None
     ]
     return {
@@ -185,13 +185,12 @@ def _ends(trace: Trace) -> dict[str, Any]:
     return {"error_y": shape | {"array": above, "arrayminus": below}}
 
 
-def _rounded(values: Numbers, *, digits: int = 7) -> list[float | None]:
-    """Seven digits are more than a screen shows, and halve the file."""
-    return [None if value is None else float(f"{value:.{digits}g}") for value in values]
+def _rounded(values: Numbers, *, digits: int = DIGITS) -> list[float | None]:
+    return [rounded(value, digits) for value in values]
 
 
 def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+    return None if a is None or b is None else rounded(a - b)
 
 
 def _transparent(color: str, opacity: float) -> str:

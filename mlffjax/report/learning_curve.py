@@ -92,6 +92,7 @@ def curve_table(study: StudyRecords) -> Table:
         "over seeds.",
         (*heads, *(quantity.column.heading for quantity in quantities)),
         tuple(rows),
+        looks=style.looks(list(families(study))),
     )
 
 

@@ -15,6 +15,7 @@ from mlffjax.report.style import Look
 Form = Literal["line", "seed", "band", "marks", "cloud", "bar", "guide", "map"]
 Numbers = tuple[float | None, ...]
 
+DIGITS = 7  # more than a screen or a printed page shows
 CSV_COLUMNS = ("panel", "series", "run", "form", "x", "y", "low", "high", "z")
 
 
@@ -140,7 +141,7 @@ def rows_of(trace: Trace) -> tuple[Numbers, Numbers, list[Numbers]]:
 
 
 def table_of(figure: Figure) -> str:
-    """All drawn numbers as CSV with the columns ``CSV_COLUMNS``."""
+    """All drawn numbers as CSV with the columns ``CSV_COLUMNS``, to ``DIGITS`` digits."""
     return csv_text(CSV_COLUMNS, _rows(figure))
 
 
@@ -161,11 +162,17 @@ def _cell(value: object) -> object:
     return value
 
 
+def rounded(value: float | None, digits: int = DIGITS) -> float | None:
+    """A number to so many significant digits; the document holds every drawn number twice."""
+    return None if value is None else float(f"{value:.{digits}g}")
+
+
 def _rows(figure: Figure) -> Iterator[tuple[object, ...]]:
     for panel in figure.panels:
         for trace in panel.traces:
             empty = (None,) * len(trace.x)
             ends = (trace.low or empty, trace.high or empty, trace.z or empty)
             for x, y, low, high, z in zip(trace.x, trace.y or empty, *ends, strict=True):
-                place = panel.ticks[round(x)] if panel.ticks and x is not None else x
-                yield panel.title, trace.series, trace.run, trace.form, place, y, low, high, z
+                place = panel.ticks[round(x)] if panel.ticks and x is not None else rounded(x)
+                numbers = map(rounded, (y, low, high, z))
+                yield panel.title, trace.series, trace.run, trace.form, place, *numbers

@@ -91,15 +91,26 @@ def _verdict(study: StudyRecords) -> Section:
     lists = (
         (verdict.evidence_for, f"What speaks for {first}"),
         (verdict.evidence_against, f"What speaks against {first}"),
-        (verdict.disagreements, "Where another candidate is better"),
+        (verdict.disagreements, "Where probes disagree"),
+        (verdict.data, "How much data"),
         (verdict.relaxed, "What relaxed bands say, beside the criteria"),
         (verdict.forgotten, "What was forgotten, beside the criteria"),
+        (verdict.beside, "Dynamics and costs, beside the criteria"),
         (verdict.undecided, "What these data cannot tell"),
+        (verdict.next_labels, "What to compute next"),
     )
-    limits = ", ".join(f"{name} {value:g}" for name, value in verdict.thresholds.items())
+    limits = ", ".join(
+        f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value or 'none'}"
+        for name, value in verdict.thresholds.items()
+    )
+    sure = f"Confidence: {verdict.confidence} ({verdict.confidence_why})."
     blocks = (
         *_preliminary(study),
-        Text("text", (verdict.headline,), emphasis="verdict"),
+        Text(
+            "text",
+            (verdict.headline, *((sure,) if verdict.confidence_why else ())),
+            emphasis="verdict",
+        ),
         *(Text("list", lines, heading) for lines, heading in lists if lines),
         tables.score_table(verdict),
         Text(

@@ -1,11 +1,12 @@
 """Tables of the report: numbers as text for readers, and unrounded for sorting and CSV."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mlffjax.report.figures import absence, probes_of_kind
 from mlffjax.report.panels import finite
+from mlffjax.report.style import Look
 from mlffjax.study import tables as aggregates
 from mlffjax.study.records import RunRecords, StudyRecords, mean_and_std
 from mlffjax.study.verdict import Criterion, Verdict
@@ -35,6 +36,8 @@ class Table(NamedTuple):
     rows: tuple[tuple[Cell, ...], ...] = ()
     sortable: bool = True
     missing: str = ""
+    looks: Mapping[str, Look] | None = None
+    """Of the names in the first column, where they are not those of candidates."""
 
 
 class Column(NamedTuple):
@@ -95,18 +98,24 @@ def score_table(verdict: Verdict) -> Table:
         "table-scores",
         "Scores",
         "Errors over seeds (mean magnitude) against the limits of the verdict: ✓ within, ✗ above, "
-        "? unknown. The score is the geometric mean of error over limit; below 1 is good.",
+        "? unknown; ~: the 95 % interval over seeds, widened by the uncertainty of the reference, "
+        "crosses the limit or is not known. The score is the geometric mean of error over limit; "
+        "below 1 is good. Times are wall times; a step of dynamics includes its compilation.",
     )
     if not verdict.candidates:
         return table._replace(missing="There is no candidate to judge.")
     criteria = verdict.candidates[0].criteria
-    heads = ("Candidate", "Rank", "Score", *(_demand(criterion) for criterion in criteria))
+    demands = (_demand(criterion) for criterion in criteria)
+    costs = (Column("", "Training (s)", digits=0), Column("", "MD (ms/step)", digits=2))
+    heads = ("Candidate", "Rank", "Score", *demands, *(column.heading for column in costs))
     rows = tuple(
         (
             Cell(candidate.name, candidate.name),
             number(candidate.rank, Column("rank", "Rank", digits=0)),
             number(candidate.score, Column("score", "Score")),
             *(_outcome(criterion) for criterion in candidate.criteria),
+            number(candidate.training_seconds, costs[0]),
+            number(candidate.md_ms_per_step, costs[1]),
         )
         for candidate in verdict.candidates
     )
@@ -124,7 +133,8 @@ def _outcome(criterion: Criterion) -> Cell:
     sign = {"pass": "✓", "fail": "✗", "unknown": "?"}[criterion.outcome]
     if criterion.value is None:
         return Cell(sign, "", look=criterion.outcome)
-    text = f"{sign} {quantity(criterion.value, criterion.unit)}"
+    unsure = "" if criterion.sure or criterion.outcome == "unknown" else "~"
+    text = f"{sign}{unsure} {quantity(criterion.value, criterion.unit)}"
     return Cell(text, criterion.value, look=criterion.outcome)
 
 

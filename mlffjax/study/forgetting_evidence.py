@@ -1,7 +1,8 @@
 """What candidates forgot of the foundation, in words, beside the criteria of the verdict.
 
-It does not enter the ranking: whether a material's potential may forget other materials is for its
-user to say. Candidates that never saw the foundation are told apart: they had nothing to forget.
+It enters the ranking only where ``forgetting_index`` asks for it: whether a material's potential
+may forget other materials is for its user to say. Candidates that never saw the foundation are told
+apart: they had nothing to forget.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,16 +21,18 @@ PARTS = {
 NEGLIGIBLE = 0.05  # of the index or a part: an error 4 % larger
 
 
-def forgotten(records: StudyRecords) -> Iterator[str]:
+def forgotten(records: StudyRecords, order: Sequence[str] = ()) -> Iterator[str]:
     """One line for every candidate with a forgetting index; none for the foundation as it is.
 
     Args:
         records: of a study; without probes of the kind nothing is said.
+        order: names of the candidates to speak of, best first; all by default.
     """
     for probe in records.probes().values():
         if probe.kind != KIND:
             continue
-        for name, runs in records.by_name().items():
+        for name in order or records.by_name():
+            runs = records.by_name().get(name, ())
             mean, spread, _ = _statistic(probe, runs, "index")
             if mean is None or not any(run.info.steps for run in runs):
                 continue

@@ -48,6 +48,13 @@ def test_parity_shows_the_test_frames_of_every_candidate(study):
     assert "75.2 meV/Å" in figure.panels[1].note
 
 
+def test_parity_of_many_candidates_shows_some_and_says_so(make_study):
+    out = make_study({f"c{place:02}": (0,) for place in range(figures.MANY + 3)})
+    _, figure = drawn(figures.parity_figure, out)
+    assert len(figure.panels) == 2 * figures.MANY
+    assert f"at most {figures.MANY} candidates" in figure.caption
+
+
 def test_profiles_show_hermite_curve_images_and_error(study):
     _, figure = drawn(figures.profile_figure, study)
     assert [panel.title for panel in figure.panels] == [

@@ -1,11 +1,12 @@
 """Figures and tables of forgetting and strain, where a study has them."""
 
+import numpy as np
 import pytest
 
 from mlffjax.report import forgetting, style
 from mlffjax.report.document import write_report
 from mlffjax.report.sections import sections
-from mlffjax.study.records import load_study, write_json
+from mlffjax.study.records import load_study, write_arrays, write_json
 
 PROBES = {"old": ("forgetting", {"scales": {"elastic": 5.0}}), "strained": ("strain", {})}
 
@@ -70,6 +71,20 @@ def test_dimer_curves_stand_beside_the_foundation_and_are_cut(probed):
     assert first.window is not None  # scratch falls into a hole of 300 eV
     assert first.window[0] > -10
     assert second.window is None
+
+
+def test_runs_that_know_other_pairs_are_drawn_over_their_own_distances(probed):
+    run = next(r for r in load_study(probed).runs if r.info.name == "foundation")
+    arrays = dict(run.arrays("old"))
+    arrays["dimer_pairs"] = np.array(["Te-Te", "Cr-Te"])
+    arrays["dimer_distance"] = arrays["dimer_distance"] + np.array([[0.5], [1.0]])
+    write_arrays(run.directory / "records" / "old.npz", arrays)
+    panels = {panel.title: panel for panel in shown(probed)["forgetting-dimers"].panels}
+    assert set(panels) == {"old: Sb-Te", "old: Te-Te", "old: Cr-Te"}
+    series = {t.series: t for t in panels["old: Te-Te"].traces if t.form == "line"}
+    assert series["foundation"].x[0] == pytest.approx(2.7)
+    assert series["scratch"].x[0] == pytest.approx(2.2)
+    assert "foundation" not in {t.series for t in panels["old: Sb-Te"].traces}
 
 
 def test_strain_panels_are_one_a_series_in_order_of_strain(probed):

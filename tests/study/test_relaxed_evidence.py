@@ -1,7 +1,7 @@
 """Relaxed bands are told beside the criteria, and change no rank."""
 
 from mlffjax.study.judgement import VerdictConfig
-from mlffjax.study.relaxed_evidence import remarks
+from mlffjax.study.relaxed_evidence import changes, remarks
 from mlffjax.study.verdict import judge
 
 LIMITS = VerdictConfig(barrier_error_ev=0.1)
@@ -32,7 +32,8 @@ def test_failing_the_fixed_path_and_passing_the_relaxed_one_is_said_and_the_reve
             "same": ("scratch", relaxed((0.3, 0.4))),
         }
     )
-    first, second, third = remarks(records, LIMITS)
+    first, second = changes(records, LIMITS)
+    (third,) = remarks(records, LIMITS)
     assert first == (
         "path in_gap_relaxed: zero fails on fixed images (error 0.3 eV) and passes on the relaxed "
         "band (50 meV; limit 0.1 eV)"
@@ -58,9 +59,10 @@ def test_the_uncertainty_of_the_reference_is_respected(study_of):
 def test_the_ranking_does_not_count_them(study_of, measured):
     entries = {
         "a": ("finetune", [measured(0.04, 0.05, 0.02) | {"in_gap_relaxed": band(0.05, 2.0)}]),
-        "b": ("scratch", [measured(0.09, 0.09, 0.02) | {"in_gap_relaxed": band(0.09, 0.0)}]),
+        "b": ("scratch", [measured(0.09, 0.09, 0.02) | {"in_gap_relaxed": band(0.09, 0.3)}]),
     }
     verdict = judge(study_of(entries), LIMITS)
     assert verdict.recommended == "a"
     assert len(verdict.candidates[0].criteria) == 4
-    assert len(verdict.relaxed) == 2
+    assert verdict.relaxed == ()
+    assert sum("relaxed band" in line for line in verdict.disagreements) == 2
