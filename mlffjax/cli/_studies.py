@@ -36,6 +36,9 @@ Restart = Annotated[
     bool,
     typer.Option("--restart", help="Begin interrupted trainings again; what is finished stays."),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Read and check everything, show the plan, do nothing.")
+]
 Figures = Annotated[bool, typer.Option("--figures", help="Also write every figure as PDF and PNG.")]
 
 

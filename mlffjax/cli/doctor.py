@@ -1,7 +1,9 @@
 """``mlffjax doctor``: is this installation fit to compute with?"""
 
+import importlib.util
 import os
 import platform
+import tempfile
 from collections.abc import Callable
 from importlib import metadata
 
@@ -14,10 +16,22 @@ from mlffjax.cli._console import open_console
 app = typer.Typer()
 PACKAGES = ("jax", "jaxlib", "flax", "e3nn-jax", "optax", "ase", "matscipy", "numpy")
 
+# A module that each extra brings.
+EXTRAS = {
+    "torch": "mace",
+    "mace-jax": "mace_jax",
+    "sevenn": "sevenn",
+    "dispersion": "dftd3",
+    "representation": "dscribe",
+    "optuna": "optuna",
+    "ray": "ray",
+    "submitit": "submitit",
+}
+
 
 @app.command("doctor")
 def doctor() -> None:
-    """Check versions, devices, the soundness of jax, and the bundled data."""
+    """Check versions, extras, devices, the soundness of jax, the cache, and the bundled data."""
     table = Table("check", "finding", "", box=None, pad_edge=False)
     fine = True
     for name, check in CHECKS.items():
@@ -49,6 +63,22 @@ def _soundness() -> str:
     return "compiled jax agrees with NumPy"
 
 
+def _extras() -> str:
+    found = {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()}
+    there = ", ".join(name for name, present in found.items() if present)
+    absent = ", ".join(name for name, present in found.items() if not present)
+    return f"found: {there or 'none'}; not installed, and not required: {absent or 'none'}"
+
+
+def _cache() -> str:
+    from mlffjax.potential import releases
+
+    folder = releases.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return f"{folder} can be written"
+
+
 def _data() -> str:
     from mlffjax.structures import bundled
     from mlffjax.structures.files import read_frames
@@ -69,6 +99,8 @@ def _generalist() -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "mlffjax": lambda: f"{mlffjax.__version__}, Python {platform.python_version()}",
     "packages": _versions,
+    "extras": _extras,
+    "cache": _cache,
     "devices": lambda: f"{_devices()}; {os.cpu_count()} CPU cores",
     "soundness": _soundness,
     "bundled data": _data,

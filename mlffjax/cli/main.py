@@ -25,7 +25,6 @@ def make_app() -> typer.Typer:
         help="Machine-learned force fields: train, probe, compare, decide.",
         epilog=EXIT_CODES,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

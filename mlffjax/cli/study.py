@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from mlffjax.cli import _progress, _studies, _verdict
+from mlffjax.cli import _plan, _progress, _studies, _verdict
 from mlffjax.cli._console import open_console
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def study(
     workers: _studies.Workers = None,
     restart: _studies.Restart = False,
     figures: _studies.Figures = False,
+    dry_run: _studies.DryRun = False,
 ) -> None:
     """Train and probe the candidates of a study, judge them, and write report.html.
 
@@ -47,6 +48,11 @@ def study(
     entries = _studies.executor_entries(executor, workers)
     changes = [*(overrides or ()), *(f"{name}={value}" for name, value in entries.items())]
     wanted = read(path, StudyConfig, changes)
+    if dry_run:
+        from mlffjax.study.plan import make_plan
+
+        _plan.show(open_console(), make_plan(wanted, path.parent))
+        return
     directory = out or Path("results") / wanted.name
     with _studies.leading(wanted, path.parent) as first:
         if not first:
