@@ -46,6 +46,8 @@ ALLOWED = {
     "h5py": {"dynamics"},
     "dftd3": {"potential"},
     "mace_jax": {"potential"},
+    "dscribe": {"representation"},
+    "umap": {"representation"},
     "optuna": {"study/sweep_search.py"},
     "ray": {"study/executors"},
     "submitit": {"study/executors"},

@@ -1,13 +1,16 @@
 """Applying the probes of a study to its runs; one record for each pair."""
 
+import importlib.metadata
+import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+import mlffjax
 from mlffjax import config as configuration
 from mlffjax import trees
 from mlffjax.arrays import PyTree
@@ -39,6 +42,15 @@ class Surroundings(NamedTuple):
     device: str
 
 
+def surroundings() -> Surroundings:
+    """Of this process."""
+    packages = ("jax", "jaxlib", "numpy", "optax", "ase")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    versions = {"mlffjax": mlffjax.__version__, "python": platform.python_version(), **found}
+    device = jax.local_devices()[0]
+    return Surroundings(versions, f"{device.platform} ({device.device_kind}), {platform.machine()}")
+
+
 class _Task(NamedTuple):
     """One probe to be applied to one run."""
 
@@ -61,6 +73,7 @@ def evaluate(
     surroundings: Surroundings,
     *,
     runs: Sequence[PlannedRun] | None = None,
+    elsewhere: Container[str] = (),
 ) -> None:
     """Measure what has no valid record yet; failures are recorded and the others go on.
 
@@ -70,11 +83,14 @@ def evaluate(
         meter: told about progress.
         surroundings: for the records.
         runs: those to measure; None: all.
+        elsewhere: subjects (``probe_subject``) that are left to other processes.
     """
     frames = used_frames(plan)
     for section in plan.probes:
         tasks = []
         for run in plan.runs if runs is None else runs:
+            if probe_subject(run, section) in elsewhere:
+                continue
             task = _task(run, section, plan, frames, out)
             if task is None:
                 meter.skip(probe_subject(run, section))
@@ -114,6 +130,15 @@ def unmeasured(run: PlannedRun, plan: Plan, out: Path) -> tuple[Any, ...]:
     )
 
 
+def pending(plan: Plan, out: Path) -> list[str]:
+    """Subjects without a valid record, those of one probe together."""
+    lacking = {
+        probe_subject(run, section) for run in plan.runs for section in unmeasured(run, plan, out)
+    }
+    subjects = (probe_subject(run, section) for section in plan.probes for run in plan.runs)
+    return [subject for subject in subjects if subject in lacking]
+
+
 def give_up(
     run: PlannedRun, plan: Plan, out: Path, message: str, meter: Meter, surroundings: Surroundings
 ) -> None:
@@ -146,7 +171,14 @@ def _fingerprint(run: PlannedRun, section: Any, plan: Plan, frames: Sequence[int
         path_digest(plan.paths[path]) if "paths" in uses and path is not None else None,
         *([] if other is None else [trajectory_digest(plan.trajectories[other])]),
         *([plan.foundation[1].checksum] if "foundation" in uses and plan.foundation else []),
+        *([_several(section.paths, plan)] if hasattr(section, "paths") else []),
     )
+
+
+def _several(names: Sequence[str] | None, plan: Plan) -> dict[str, str]:
+    """Digests of the paths of a section that may name several; None means all."""
+    chosen = plan.paths if names is None else names
+    return {name: path_digest(plan.paths[name]) for name in chosen if name in plan.paths}
 
 
 def _context(

@@ -2,8 +2,6 @@
 
 import datetime
 import functools
-import importlib.metadata
-import platform
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -13,20 +11,21 @@ from typing import Any
 import jax
 import numpy as np
 
-import mlffjax
 from mlffjax import config as configuration
 from mlffjax.errors import ConfigError
-from mlffjax.study import distributed, tables, verdict
+from mlffjax.study import distributed, representation_evidence, tables, verdict
 from mlffjax.study.config import StudyConfig
 from mlffjax.study.evaluate import (
     Surroundings,
     evaluate,
     give_up,
     probe_subject,
+    surroundings,
     unmeasured,
 )
 from mlffjax.study.fan_out import Bundle, fan_out
 from mlffjax.study.lock import locked, wait_until_free
+from mlffjax.study.path_records import write_paths
 from mlffjax.study.plan import Plan, PlannedRun, make_plan, used_frames
 from mlffjax.study.progress import Meter, Observe
 from mlffjax.study.records import (
@@ -75,18 +74,20 @@ def execute(
     plan = make_plan(config, base)
     with locked(out):
         settle(plan, out, restart=restart)
-        _write_study(plan, out, _surroundings())
+        _write_study(plan, out, surroundings())
         meter = _meter(plan, observe)
         if config.executor.in_process:
             _wait_for_workers(plan, out, meter)
             if jax.process_count() > 1:
-                distributed.unfinished(plan, out)  # the other processes wait for it
-            complete(plan, plan.runs, out, meter)
+                distributed.lead(plan, out, meter)
+            else:
+                complete(plan, plan.runs, out, meter)
         else:
             lose = functools.partial(_lose, plan, out, meter)
             fan_out(_bundles(plan, out, meter), plan, base, out, meter, lose)
         records = load_study(out)
         _write_summary(records, config, out)
+        representation_evidence.update(records, out)
         if all(is_finished(out / "runs" / run.id) for run in plan.runs):
             shutil.rmtree(out / PREPARED, ignore_errors=True)
         meter.tell("done", "", f"study {config.name} is complete", fraction=1.0, finished=True)
@@ -112,7 +113,7 @@ def complete(
     """
     shapes = {} if shapes is None else shapes
     train(runs, plan, out, meter, shapes)
-    evaluate(plan, out, meter, _surroundings(), runs=runs)
+    evaluate(plan, out, meter, surroundings(), runs=runs)
 
 
 def _bundles(plan: Plan, out: Path, meter: Meter) -> list[Bundle]:
@@ -138,7 +139,7 @@ def _lose(plan: Plan, out: Path, meter: Meter, run: PlannedRun, reason: str) -> 
     """Record that the worker of a run died: of its training, or of its probes if it is trained."""
     directory = out / "runs" / run.id
     if is_finished(directory):
-        give_up(run, plan, out, reason, meter, _surroundings())
+        give_up(run, plan, out, reason, meter, surroundings())
         return
     write_json(directory / "run.json", run_info(run, {"status": "failed", "message": reason}))
     text = f"{run.config.name}, seed {run.seed}: failed, {reason}"
@@ -161,7 +162,7 @@ def _meter(plan: Plan, observe: Observe | None) -> Meter:
     return meter
 
 
-def _write_study(plan: Plan, out: Path, surroundings: Surroundings) -> None:
+def _write_study(plan: Plan, out: Path, made: Surroundings) -> None:
     """Write ``study.json``; the first start of an unchanged study is kept."""
     old = read_model(out / "study.json", StudyInfo, [])
     same = old is not None and old.fingerprint == plan.fingerprint
@@ -180,12 +181,13 @@ def _write_study(plan: Plan, out: Path, surroundings: Surroundings) -> None:
             "config_types": dict(sorted(Counter(frame.config_type for frame in frames).items())),
         },
         runs=tuple(run.id for run in plan.runs),
-        versions=surroundings.versions,
-        device=surroundings.device,
+        versions=made.versions,
+        device=made.device,
         started=old.started if same and old is not None else now,
         warnings=plan.warnings,
     )
     write_json(out / "study.json", info)
+    write_paths(plan.paths, out)
 
 
 def _write_summary(records: StudyRecords, config: StudyConfig, out: Path) -> None:
@@ -207,18 +209,3 @@ def _write_summary(records: StudyRecords, config: StudyConfig, out: Path) -> Non
             "warnings": [*records.info.warnings, *records.warnings],
         },
     )
-
-
-def _surroundings() -> Surroundings:
-    return Surroundings(_versions(), _device())
-
-
-def _versions() -> dict[str, str]:
-    packages = ("jax", "jaxlib", "numpy", "optax", "ase")
-    found = {name: importlib.metadata.version(name) for name in packages}
-    return {"mlffjax": mlffjax.__version__, "python": platform.python_version(), **found}
-
-
-def _device() -> str:
-    device = jax.devices()[0]
-    return f"{device.platform} ({device.device_kind}), {platform.machine()}"

@@ -4,6 +4,7 @@
 
     OUT/
       study.json                                  StudyInfo
+      structures.json                             images of the paths (path_records)
       runs/<name>-s<seed>-<fingerprint>/
         run.json                                  RunInfo; written last, so it marks a finished run
         card.json, weights.safetensors            the potential (mlffjax.potential.store)
@@ -17,6 +18,8 @@
       sweep.json, search.json                     of sweeps: the ranking; the trials of a search
       prepared/                                   structures that training reads from disk, if they
                                                   would fill the memory; gone when all runs are done
+      processes/                                  messages of processes that share a study; gone at
+                                                  its end
       tasks/                                      messages and logs of workers; kept if one died
       .lock, runs/*/.lock                         held by the process that writes there
 

@@ -174,7 +174,7 @@ def identity(
 ) -> dict[str, Any]:
     """What must be the same for a run to be continued, in terms a reader understands."""
     functions = (recipe.loss, recipe.penalty, recipe.realize)
-    data = jax.tree.leaves([as_pytree(function) for function in functions])
+    data = jax.tree.leaves(([as_pytree(function) for function in functions], recipe.leash))
     return {
         "training": {k: v for k, v in config.essence().items() if k not in MAY_CHANGE},
         "seed": seed,

@@ -92,7 +92,8 @@ class TrainingConfig(Config):
     keep: Literal["best", "last"] = Field(
         default="best",
         description="epoch whose weights are returned: with the lowest validation error, or the "
-        "last, so that validation frames decide nothing (a diverged run keeps its best)",
+        "last (a diverged run keeps its best); validation frames still decide about patience and "
+        "plateau",
     )
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()

@@ -18,6 +18,7 @@ from mlffjax import trees
 from mlffjax.arrays import Array, Float, Int, PyTree
 from mlffjax.potential.derivatives import energies_and_forces
 from mlffjax.training.batches import Batch, gather
+from mlffjax.training.leash import Leash
 from mlffjax.training.optimizers import Optimizer
 from mlffjax.training.pool import Draws
 from mlffjax.training.step import State, step
@@ -36,6 +37,7 @@ class Terms(NamedTuple):
     loss: Partial
     penalty: Partial
     decay: Float[Array, "members"]  # of the weight average
+    leash: Leash | None = None
 
 
 def crew(active: Sequence[int], members: int, width: int) -> Crew:
@@ -65,7 +67,7 @@ def advance(
         states: stacked; used up.
         working: who takes these steps; the others stay as they are.
         draws: of the whole epoch; a run with fewer steps than ``last`` takes those it has.
-        terms: loss, penalty and decay of each run.
+        terms: loss, penalty, decay and leash of each run.
         rates: learning rates.
         pool: rows of the buckets that ``draws`` refer to. More than one bucket needs blocks of
             width one, for the runs of a block do the same at the same time.
@@ -84,6 +86,7 @@ def advance(
             rate=rate,
             decay=own.decay,
             optimizer=optimizer,
+            leash=own.leash,
         )
         return jax.tree.map(lambda made, old: made.astype(old.dtype), new, state)
 

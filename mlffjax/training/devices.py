@@ -20,6 +20,7 @@ from mlffjax.errors import TrainingError
 from mlffjax.training import spread
 from mlffjax.training.batches import Batch
 from mlffjax.training.config import TrainingConfig
+from mlffjax.training.leash import Leash
 from mlffjax.training.losses import Loss
 from mlffjax.training.optimizers import Optimizer
 from mlffjax.training.step import State, step
@@ -137,10 +138,13 @@ def advance(
     decay: float,
     optimizer: Optimizer,
     mesh: Mesh,
+    leash: Leash | None = None,
 ) -> State:
     """``step.step`` on a batch from ``distributed``, with everything else ``replicated``."""
 
-    def part(state: State, batch: Batch, loss: Any, penalty: Any, rate: Any, decay: Any) -> State:
+    def part(
+        state: State, batch: Batch, loss: Any, penalty: Any, rate: Any, decay: Any, leash: Any
+    ) -> State:
         return step(
             state,
             _renumbered(batch),
@@ -149,15 +153,16 @@ def advance(
             rate=rate,
             decay=decay,
             optimizer=optimizer,
+            leash=leash,
         )
 
     return jax.shard_map(
         part,
         mesh=mesh,
-        in_specs=(WHOLE, ROWS, WHOLE, WHOLE, WHOLE, WHOLE),
+        in_specs=(WHOLE, ROWS, WHOLE, WHOLE, WHOLE, WHOLE, WHOLE),
         out_specs=WHOLE,
         check_vma=False,  # sums over devices are written out in ``step``
-    )(state, batch, loss, penalty, rate, decay)
+    )(state, batch, loss, penalty, rate, decay, leash)
 
 
 def _renumbered(batch: Batch) -> Batch:

@@ -236,8 +236,8 @@ def _pass(run: _Run, place: _Place, rate: float) -> tuple[State, float]:
     steps = run.train.steps(config.batch)
     batches = run.train.epoch(config.batch, seed=run.seed, number=number, skip=done)
     advance = _advance if run.mesh is None else functools.partial(devices.advance, mesh=run.mesh)
-    loss, penalty = devices.replicated(
-        (as_pytree(recipe.loss), as_pytree(recipe.penalty)), run.mesh
+    loss, penalty, leash = devices.replicated(
+        (as_pytree(recipe.loss), as_pytree(recipe.penalty), recipe.leash), run.mesh
     )
     for batch in batches:
         done += 1
@@ -249,6 +249,7 @@ def _pass(run: _Run, place: _Place, rate: float) -> tuple[State, float]:
             rate=rate,
             decay=config.ema or 0.0,
             optimizer=recipe.optimizer,
+            leash=leash,
         )
         if done % PEEK == 0 and done < steps:
             _report(run, place, done)

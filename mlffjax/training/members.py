@@ -99,8 +99,8 @@ def require_one_program(members: Sequence[Member]) -> None:
     if odd := [number for number, member in enumerate(members) if _program(member) != first]:
         raise CompatibilityError(
             f"runs of one program are needed to train them together, but runs {odd} differ from "
-            "run 0 in architecture, optimizer, kind of loss, penalty, batch, precision or buckets; "
-            "use groups"
+            "run 0 in architecture, optimizer, kind of loss, penalty or leash, batch, precision or "
+            "buckets; use groups"
         )
 
 
@@ -109,7 +109,12 @@ def terms(member: Member) -> Terms:
     loss, penalty = as_pytree(member.recipe.loss), as_pytree(member.recipe.penalty)
     # The factor of early averages is float32 in every precision, and so is the smaller of the two.
     decay = np.float32(member.config.ema or 0.0)
-    return Terms(_numbers(loss, member), _numbers(penalty, member), decay)  # pyright: ignore
+    return Terms(
+        _numbers(loss, member),
+        _numbers(penalty, member),
+        decay,  # pyright: ignore[reportArgumentType]
+        member.recipe.leash,
+    )
 
 
 def realize(member: Member) -> Any:

@@ -11,11 +11,18 @@ import optax
 
 from mlffjax.arrays import Array, Int, PyTree
 from mlffjax.training.config import ScheduleConfig, TrainingConfig
+from mlffjax.training.leash import Leash, held
 
 Optimizer = optax.GradientTransformationExtraArgs
-"""``update(gradient, state, weights, rate=...)`` gives what is added to the weights."""
+"""``update(gradient, state, weights, rate=..., leash=...)`` gives what is added to the weights.
+
+``leash`` is a ``leash.Leash`` or left out."""
 IDLE: Optimizer = optax.with_extra_args_support(optax.identity())
 """For no weights at all."""
+MEMORY = 0.999
+"""Decay of the average of squared gradients."""
+EPS = 1e-8
+"""Added to its square root."""
 
 
 def optimizer(config: TrainingConfig, factors: tuple[float, ...] | None = None) -> Optimizer:
@@ -94,14 +101,15 @@ def averaged(
 ) -> PyTree:
     """Exponential moving average after step number ``step`` (counted from 1).
 
-    average <- d average + (1 - d) weights with d = min(decay, (1 + step) / (10 + step)), so that
-    early averages do not remember the initial weights. ``decay`` 0 gives the weights themselves.
+    average <- weights + d (average - weights) with d = min(decay, (1 + step) / (10 + step)), so
+    that early averages do not remember the initial weights. ``decay`` 0 gives the weights
+    themselves, and the average of weights that stay is these weights, to the bit.
     """
     start = (1 + step) / (10 + step)
 
     def mix(old: Array, new: Array) -> Array:
         d = jnp.minimum(decay, start).astype(new.dtype)
-        return d * old + (1 - d) * new
+        return new + d * (old - new)
 
     return jax.tree.map(mix, average, weights)
 
@@ -125,37 +133,74 @@ def _optimizer(
 @functools.cache
 def _rules(kind: str, clipped: bool, decay: float, factors: tuple[float, ...] | None) -> Optimizer:
     first = [_clip_by_own_norm()] if clipped else []
-    if kind == "schedule_free_adamw":
-        return optax.chain(*first, _schedule_free(decay, factors))
     rule = {
-        "adam": lambda: optax.adam(1.0),
-        "amsgrad": lambda: optax.amsgrad(1.0),
-        "adamw": lambda: optax.adamw(1.0, weight_decay=decay, mask=decays),
-    }[kind]()
-    return optax.chain(*first, rule, _by_leaf(factors), _times_rate())
-
-
-def _schedule_free(decay: float, factors: tuple[float, ...] | None) -> Optimizer:
-    """optax's rule, made anew in every step with the rate of that step."""
-
-    def rule(rate: float | Array) -> optax.GradientTransformation:
-        base = optax.chain(
-            # Adam without its first moment, for which the average of the iterates stands in.
-            optax.scale_by_rms(decay=0.999, eps=1e-8, eps_in_sqrt=False, bias_correction=True),
+        "adam": lambda: optax.adam(1.0, b2=MEMORY, eps=EPS),
+        "amsgrad": lambda: optax.amsgrad(1.0, b2=MEMORY, eps=EPS),
+        "adamw": lambda: optax.adamw(1.0, b2=MEMORY, eps=EPS, weight_decay=decay, mask=decays),
+        # Adam without its first moment, for which the average of the iterates stands in.
+        "schedule_free_adamw": lambda: optax.chain(
+            optax.scale_by_rms(MEMORY, EPS, eps_in_sqrt=False, bias_correction=True),
             optax.add_decayed_weights(decay, mask=decays),
-            _by_leaf(factors),
-            optax.scale_by_learning_rate(rate),
-        )
-        return optax.contrib.schedule_free(base, rate)
+            optax.scale(-1.0),
+        ),
+    }[kind]()
+    moving = _on_leash(optax.chain(rule, _by_leaf(factors), _times_rate()), factors)
+    return optax.chain(*first, _schedule_free(moving) if "schedule_free" in kind else moving)
 
-    def init(params: PyTree) -> optax.OptState:
-        return rule(1.0).init(params)
+
+def _on_leash(rule: Any, factors: tuple[float, ...] | None) -> Optimizer:
+    """A rule with a second moment, and the proximal step after it if there is a leash."""
 
     def update(
-        updates: PyTree, state: Any, params: PyTree | None = None, *, rate: float | Array
+        updates: PyTree,
+        state: optax.OptState,
+        params: PyTree | None = None,
+        *,
+        rate: float | Array,
+        leash: Leash | None = None,
     ) -> tuple[PyTree, optax.OptState]:
-        # The weights decide the precision, whatever that of the rate.
-        return rule(jnp.asarray(rate, state.max_lr.dtype)).update(updates, state, params)
+        moves, state = rule.update(updates, state, params, rate=rate)
+        if leash is not None:
+            sizes, _ = scaled.update(_inverse_roots(state), scaled.init(params), rate=rate)
+            moves = held(moves, params, sizes, leash)
+        return moves, state
+
+    scaled: Any = optax.chain(_by_leaf(factors), _times_rate())
+    return Optimizer(rule.init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _inverse_roots(memory: optax.OptState) -> PyTree:
+    """What a rule multiplies gradients by, apart from the rate, after a step."""
+    nodes = jax.tree.leaves(memory, is_leaf=_has_second_moment)
+    (node,) = (node for node in nodes if _has_second_moment(node))
+    if hasattr(node, "nu_max"):  # of AMSGrad, corrected already
+        second = node.nu_max
+    else:
+        second = optax.tree.bias_correction(node.nu, MEMORY, node.count)
+    return jax.tree.map(lambda leaf: 1 / (jnp.sqrt(leaf) + EPS), second)
+
+
+def _has_second_moment(node: Any) -> bool:
+    return hasattr(node, "nu")
+
+
+def _schedule_free(base: Optimizer) -> Optimizer:
+    """optax's rule, made anew in every step with the rate of that step."""
+
+    def init(params: PyTree) -> optax.OptState:
+        return optax.contrib.schedule_free(base, 1.0).init(params)
+
+    def update(
+        updates: PyTree,
+        state: Any,
+        params: PyTree | None = None,
+        *,
+        rate: float | Array,
+        leash: Leash | None = None,
+    ) -> tuple[PyTree, optax.OptState]:
+        rate = jnp.asarray(rate, state.max_lr.dtype)  # the weights decide the precision
+        rule: Any = optax.contrib.schedule_free(base, rate)
+        return rule.update(updates, state, params, rate=rate, leash=leash)
 
     return Optimizer(init, update)  # pyright: ignore[reportArgumentType]
 

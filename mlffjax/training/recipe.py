@@ -13,6 +13,7 @@ from mlffjax.errors import CompatibilityError
 from mlffjax.potential.base import Potential
 from mlffjax.training.batches import Sample
 from mlffjax.training.config import TrainingConfig
+from mlffjax.training.leash import Leash
 from mlffjax.training.losses import Loss, Realize, adjustable
 from mlffjax.training.optimizers import IDLE, Optimizer, decays, optimizer
 from mlffjax.training.parts import layer_factors, with_others
@@ -49,7 +50,8 @@ class Recipe(NamedTuple):
         optimizer: its ``update`` takes the learning rate of the step, see ``optimizers``.
         learning_rate: initial rate.
         loss: (trainable, batch) -> number.
-        penalty: trainable -> number, added to the loss of every step (L2-SP, EWC).
+        penalty: trainable -> number, added to the loss of every step.
+        leash: what holds ``trainable`` near where it came from, apart from the loss (L2-SP, EWC).
         mix: samples of the run -> samples trained on; adds replay, changes weights or heads.
         notes: sentences about choices a reader of the results must know.
         remarks: trainable -> more such sentences; called once, with what is kept in the end.
@@ -61,6 +63,7 @@ class Recipe(NamedTuple):
     learning_rate: float
     loss: Loss
     penalty: Callable[[PyTree], Float[Array, ""]] = Partial(no_penalty)
+    leash: Leash | None = None
     mix: Callable[[Sequence[Sample]], Sequence[Sample]] = unchanged
     notes: tuple[str, ...] = ()
     remarks: Callable[[PyTree], Sequence[str]] = nothing_to_add

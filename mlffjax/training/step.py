@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from mlffjax.arrays import Array, Float, Int, PyTree
 from mlffjax.training import spread
 from mlffjax.training.batches import Batch
+from mlffjax.training.leash import Leash
 from mlffjax.training.losses import Loss
 from mlffjax.training.optimizers import Optimizer, averaged, evaluated
 
@@ -33,6 +34,7 @@ def step(
     rate: float | Array,
     decay: float | Array,
     optimizer: Optimizer,
+    leash: Leash | None = None,
 ) -> State:
     """One optimizer step.
 
@@ -44,6 +46,7 @@ def step(
         rate: learning rate, handed to the optimizer.
         decay: of the average, see ``optimizers.averaged``.
         optimizer: static.
+        leash: of a recipe, handed to the optimizer.
     """
 
     def objective(trainable: PyTree) -> Float[Array, ""]:
@@ -51,7 +54,9 @@ def step(
         return value + spread.share(penalty(trainable)).astype(value.dtype)
 
     value, gradient = spread.total(jax.value_and_grad(objective)(state.trainable))
-    updates, memory = optimizer.update(gradient, state.optimizer, state.trainable, rate=rate)
+    updates, memory = optimizer.update(
+        gradient, state.optimizer, state.trainable, rate=rate, leash=leash
+    )
     trainable = optax.apply_updates(state.trainable, updates)
     number = state.step + 1
     average = averaged(state.average, evaluated(trainable, memory), number, decay)

@@ -116,7 +116,7 @@ def test_recipe_realizes_a_potential_under_tracing(kind, recipes):
 def test_callables_travel_as_arrays(kind, recipes):
     """No arrays are compiled in, or every run would compile anew."""
     recipe = recipes[kind]
-    for name in ("realize", "penalty"):
+    for name in ("realize", "penalty", "leash"):
         leaves = jax.tree.leaves(getattr(recipe, name))
         assert all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves), name
     # Weights of the loss may be plain numbers, which are data as well.

@@ -22,6 +22,7 @@ from mlffjax.structures.system import Frame, System
 from mlffjax.training import fit as loop
 from mlffjax.training.checkpoints import Keeper
 from mlffjax.training.config import LossConfig, TrainingConfig
+from mlffjax.training.leash import Leash
 from mlffjax.training.recipe import all_weights, standard
 
 CONFIG = TrainingConfig(
@@ -75,7 +76,8 @@ def run(config: TrainingConfig = CONFIG, observe=lambda progress: None, keeper=N
     guess = trees.cast(lennard_jones((18,), epsilon=0.0085, sigma=3.34, cutoff=5.5), jnp.float64)
     weights, realize = all_weights(guess)
     recipe = standard(weights, realize, config)
-    recipe = recipe._replace(penalty=jax.tree_util.Partial(pulled, weights))
+    leash = Leash(weights, jax.tree.map(lambda leaf: 30.0 + 0 * leaf, weights))
+    recipe = recipe._replace(penalty=jax.tree_util.Partial(pulled, weights), leash=leash)
     data = frames(count + 3)
     return loop.fit(recipe, data[3:], data[:3], config, seed=0, observe=observe, checkpoint=keeper)
 

@@ -17,6 +17,7 @@ from mlffjax.training.config import LossConfig, ScheduleConfig, TrainingConfig
 from mlffjax.training.fit import fit
 from mlffjax.training.fleet import fit_many
 from mlffjax.training.history import Status
+from mlffjax.training.leash import Leash
 from mlffjax.training.members import Member
 from mlffjax.training.recipe import all_weights, standard
 
@@ -55,11 +56,12 @@ def validation(frames):
 def make(guess, train, validation):
     """A member with what differs from the base."""
 
-    def member(*, frames=train, held=validation, seed=0, strength=0.0, **entries):
+    def member(*, frames=train, held=validation, seed=0, strength=0.0, stiffness=0.0, **entries):
         config = changed(**entries)
         recipe = standard(*all_weights(guess), config)
         penalty = Partial(pull, jnp.asarray(strength), recipe.trainable)
-        return Member(recipe._replace(penalty=penalty), frames, held, config, seed)
+        leash = Leash(recipe.trainable, jax.tree.map(lambda x: stiffness + 0 * x, recipe.trainable))
+        return Member(recipe._replace(penalty=penalty, leash=leash), frames, held, config, seed)
 
     return member
 
@@ -73,6 +75,7 @@ def variants(make, train, validation):
         make(learning_rate=3e-3, schedule=ScheduleConfig(kind="cosine")),
         make(loss=LossConfig(energy=50.0, forces=1.0, stress=3.0)),
         make(strength=1e4, ema=None),
+        make(stiffness=1e3),
         make(clip=0.05),
         make(frames=train[2:8], held=validation[:1], epochs=2),
         make(learning_rate=1e3, epochs=50, ema=None),  # diverges

@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from mlffjax.training.config import ScheduleConfig, TrainingConfig
+from mlffjax.training.leash import Leash, held
 from mlffjax.training.optimizers import (
     IDLE,
     averaged,
@@ -223,3 +224,59 @@ def test_largest_norm_is_data_of_the_optimizer(clip):
     memory = optax.tree.get(state, "mu")  # 0.1 of the first gradient
     for name, leaf in expected.items():
         np.testing.assert_allclose(memory[name], 0.1 * leaf, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_leash_is_minimised_around_the_move_in_the_metric_of_the_move(kind):
+    """Slope of k/2 (v - w*)² + (v - w')² / 2s at the new weights v, varying rates and factors."""
+    random = np.random.default_rng(4)
+    factors = (1.0, 0.25)
+    rule = optimizer(configured(kind, clip=None), factors)
+    weights = {
+        "a": jnp.asarray(random.normal(size=(2, 2))),
+        "b": jnp.asarray(random.normal(size=3)),
+    }
+    leash = Leash(
+        jax.tree.map(lambda leaf: leaf + 0.3, weights),
+        {"a": jnp.asarray(random.uniform(0, 50, size=(2, 2))), "b": jnp.asarray(7.0)},
+    )
+    memory = rule.init(weights)
+    second, largest = (jax.tree.map(jnp.zeros_like, weights) for _ in range(2))
+    for step in range(1, 5):
+        rate = 0.01 * step
+        slope = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), weights)
+        free, after = rule.update(slope, memory, weights, rate=rate)
+        tied, memory_tied = rule.update(slope, memory, weights, rate=rate, leash=leash)
+        step_taken = free
+        if kind == "schedule_free_adamw":  # its base moves z, with gradients at the weights
+            free, tied = (
+                jax.tree.map(jnp.subtract, new[0].z, memory[0].z) for new in (after, memory_tied)
+            )
+        correction = 1 - 0.999**step
+        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, slope)
+        corrected = jax.tree.map(lambda v, by=correction: v / by, second)
+        largest = jax.tree.map(jnp.maximum, largest, corrected)
+        for (name, weight), factor in zip(weights.items(), factors, strict=True):
+            moment = largest if kind == "amsgrad" else corrected
+            size = rate * factor / (np.sqrt(moment[name]) + 1e-8)
+            new = weight + tied[name]
+            pull = leash.stiffness[name] * (new - leash.origin[name])
+            np.testing.assert_allclose(pull, -(tied[name] - free[name]) / size, rtol=1e-9)
+        weights, memory = jax.tree.map(jnp.add, weights, step_taken), after
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_leash_from_none_to_the_strongest(dtype):
+    """No stiffness changes no bit, an endless one brings back what has gone astray."""
+    origin = jnp.asarray([0.3, -2.0, 1e-3], dtype)
+    moves, sizes = 0.1 * origin**2, jnp.asarray([1e-3, 1e5, 0.0], dtype)
+    weights = origin + 0.5
+    nothing = held(moves, weights, sizes, Leash(origin, jnp.zeros((), dtype)))
+    assert nothing.tolist() == moves.tolist()
+    strong = held(moves, weights, sizes, Leash(origin, jnp.full(3, 1e36, dtype)))
+    assert strong.dtype == dtype
+    # One rounding of the way back; a size of zero means that nothing is moved.
+    np.testing.assert_allclose((weights + strong)[:2], origin[:2], rtol=4 * jnp.finfo(dtype).eps)
+    assert strong[2] == moves[2]
+    staying = held(moves, origin, sizes, Leash(origin, jnp.full(3, 1e36, dtype)))
+    assert (origin + staying)[:2].tolist() == origin[:2].tolist()
