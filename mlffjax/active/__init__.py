@@ -3,6 +3,10 @@
 ``influence`` tells how each training frame pulls at a barrier (or at any differentiable number
 of a potential), and checks the answer by training again without the frame.
 
+``acquisition`` chooses which structures to label next (kinds in ``active.selection``), and
+``labelling`` has them labelled by an oracle, a calculator or a teacher (kinds in
+``active.labelers``), remembering every outcome.
+
 Contract
     * A frame's effect is the change of the number, eV, if the frame were *left out* of training:
       positive means that the frame keeps the barrier low.
