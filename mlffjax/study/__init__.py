@@ -2,7 +2,7 @@
 
 ``config`` says what is wanted, ``plan`` turns it into runs with fingerprints, ``execute`` has them
 trained (``runs``) and probed (``evaluate``), here, by workers (``executors``) or by several
-processes that share every batch (``distributed``); ``records`` is what they leave on disk.
+processes that share every batch and the probes (``distributed``); ``records`` is what they leave.
 ``tables`` and ``verdict`` are pure functions of records. ``sweep`` makes a study of variants of one
 run and ranks them.
 

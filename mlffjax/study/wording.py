@@ -188,7 +188,7 @@ def _within_noise(ranked: Sequence[Candidate], differ: Differ) -> Iterator[str]:
         same = [
             mine.label
             for mine, theirs in zip(first.criteria, other.criteria, strict=True)
-            if differ(mine, theirs) is False
+            if differ(mine, theirs) is False and mine.value != theirs.value
         ]
         if same:
             yield (

@@ -83,7 +83,7 @@ def distance(found, expected):
 compiled = jax.jit(heat_flux)
 
 
-@pytest.mark.parametrize("interactions", [1, 2, 3])
+@pytest.mark.parametrize("interactions", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_equal_to_the_unfolded_form_in_a_cell_thinner_than_the_reach(interactions):
     potential, system = mace(interactions), thin_crystal()
     velocities = velocities_of(system)
@@ -157,7 +157,7 @@ def test_reversing_velocities_reverses_the_potential_part():
     np.testing.assert_array_equal(back.convective, -forth.convective)
 
 
-@pytest.mark.parametrize("interactions", [2, 3])
+@pytest.mark.parametrize("interactions", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_rigid_motion_carries_the_virial(interactions):
     """v_j = u: J_pot = -W^T u with the virial W = volume x stress, which pins sign and unit."""
     potential, system = mace(interactions), thin_crystal()

@@ -37,7 +37,14 @@ def same(first, second, lanes=((0, 0),)):
                 np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (False, False, False)])
+@pytest.mark.parametrize(
+    "pbc",
+    [
+        (True, True, False),
+        pytest.param((True, True, True), marks=pytest.mark.slow),
+        pytest.param((False, False, False), marks=pytest.mark.slow),
+    ],
+)
 def test_velocity_verlet_is_that_of_ase(mixture, settings, pbc):
     potential, system = mixture
     system = system._replace(pbc=np.array(pbc))

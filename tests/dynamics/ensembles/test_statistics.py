@@ -237,7 +237,10 @@ def barostat(kind, timestep, pressure, choices):
     return case(kind, timestep, pressure_bar=bar, time_fs=100, thermostat_time_fs=40, **choices)
 
 
-@pytest.mark.parametrize(("kind", "choices"), BAROSTATS)
+@pytest.mark.parametrize(
+    ("kind", "choices"),
+    [*BAROSTATS[:3], pytest.param(*BAROSTATS[3], marks=pytest.mark.slow)],
+)
 def test_barostats_sample_the_volume_of_a_solid(kind, choices):
     """Its variance is about V kT / B with the bulk modulus B, and known exactly."""
     pressure = 0.002

@@ -52,7 +52,13 @@ def assert_equal(potential, references, dtype, tolerance):
             np.testing.assert_allclose(found.stress[index], stress, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("case", peer.CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow) if case in {"large", "both_parities"} else case
+        for case in peer.CASES
+    ],
+)
 def test_double_precision(case):
     # Both sides sum some 1e3 products of float64; 1e-14 is seen, 1e-10 is promised.
     assert_equal(potential_of(case), REFERENCES[case], np.float64, 1e-10)
