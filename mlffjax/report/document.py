@@ -14,10 +14,11 @@ from plotly.offline import get_plotlyjs
 
 import mlffjax
 from mlffjax.durable import write_bytes
-from mlffjax.report import interactive, panels, publication, style, tables
+from mlffjax.report import interactive, panels, publication, structures, style, tables
 from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure, Panel
 from mlffjax.report.sections import Section, Text, sections
+from mlffjax.report.structures import Structure
 from mlffjax.report.tables import Table
 from mlffjax.study.records import StudyRecords, load_study
 
@@ -62,11 +63,20 @@ def render(study: StudyRecords, content: Sequence[Section], looks: Looks) -> str
         trim_blocks=True,
     )
     drawn: list[Panel] = []
+    built: list[Structure] = []
     shown = [
-        {"key": s.key, "title": s.title, "blocks": [_block(block, drawn) for block in s.blocks]}
+        {
+            "key": s.key,
+            "title": s.title,
+            "blocks": [_block(block, drawn, built) for block in s.blocks],
+        }
         for s in content
     ]
-    scripts = {"plotly": get_plotlyjs(), "script": _asset("report.js")}
+    scripts = {
+        "plotly": get_plotlyjs(),
+        "script": _asset("report.js"),
+        "viewer": _asset("viewer.js"),
+    }
     return environment.get_template("report.html.j2").render(
         title=f"Study {study.info.name}",
         subtitle=study.info.data.get("reference") or "",
@@ -75,7 +85,7 @@ def render(study: StudyRecords, content: Sequence[Section], looks: Looks) -> str
         strokes=style.STROKES,
         css=_asset("report.css"),
         policy=_policy(scripts.values()),
-        payload=_payload(drawn),
+        payload=_payload(drawn, built),
         version=mlffjax.__version__,
         **scripts,
     )
@@ -99,13 +109,22 @@ def _policy(scripts: Iterable[str]) -> str:
     )
 
 
-def _block(block: Text | Table | Figure, drawn: list[Panel]) -> dict[str, Any]:
-    """One block as the template wants it; panels are appended to ``drawn`` and named by place."""
+def _block(
+    block: Text | Table | Figure | Structure, drawn: list[Panel], built: list[Structure]
+) -> dict[str, Any]:
+    """One block as the template wants it.
+
+    What scripts draw is appended to ``drawn`` and ``built`` and named by its place there.
+    """
     if isinstance(block, Text):
         return block._asdict()
     if isinstance(block, Table):
         uri = _data_uri(panels.csv_text(*tables.numbers_of(block)))
         return {"shape": "table", "uri": uri, **block._asdict()}
+    if isinstance(block, Structure):
+        built.append(block)
+        uri = _data_uri(block.xyz, "chemical/x-xyz")
+        return {"shape": "structure", "uri": uri, "index": len(built) - 1, **block._asdict()}
     first = len(drawn)
     drawn += block.panels
     shown = [
@@ -133,16 +152,17 @@ def _spoken(panel: Panel) -> str:
     return f"{panel.title}: {axes}, of {names}. The numbers are in the CSV file below."
 
 
-def _payload(drawn: Sequence[Panel]) -> str:
-    """All panels as JSON that cannot end the script element it stands in."""
+def _payload(drawn: Sequence[Panel], built: Sequence[Structure]) -> str:
+    """All panels and structures as JSON that cannot end the script element it stands in."""
     described = {
         "config": interactive.CONFIG,
         "figures": [interactive.describe(panel) for panel in drawn],
+        "structures": [structures.describe(structure) for structure in built],
     }
     text = json.dumps(described, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _data_uri(text: str) -> str:
+def _data_uri(text: str, media: str = "text/csv") -> str:
     """Text that a link saves; percent signs only where needed, a quarter shorter than base64."""
-    return f"data:text/csv;charset=utf-8,{quote(text, safe=PLAIN)}"
+    return f"data:{media};charset=utf-8,{quote(text, safe=PLAIN)}"

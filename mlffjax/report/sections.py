@@ -7,9 +7,18 @@ from typing import NamedTuple
 
 import pydantic
 
-from mlffjax.report import dynamics, figures, forgetting, learning_curve, pathways, tables
+from mlffjax.report import (
+    dynamics,
+    figures,
+    forgetting,
+    learning_curve,
+    pathways,
+    structures,
+    tables,
+)
 from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure
+from mlffjax.report.structures import Structure
 from mlffjax.report.tables import Table
 from mlffjax.study.records import ProbeRecord, RunRecords, StudyRecords
 from mlffjax.study.verdict import Verdict, VerdictConfig, judge
@@ -36,7 +45,7 @@ class Section(NamedTuple):
 
     key: str
     title: str
-    blocks: tuple[Text | Table | Figure, ...]
+    blocks: tuple[Text | Table | Figure | Structure, ...]
 
 
 def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
@@ -68,6 +77,7 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
             "Interlayer sliding",
             (figures.sliding_figure(study, looks), tables.sliding_table(study)),
         ),
+        *_optional("structures", "Structures of the paths", structures.blocks(study)),
         *_optional("pathways", "Relaxed paths and surfaces", pathways.blocks(study, looks)),
         *_optional("forgetting", "Forgetting and strain", forgetting.blocks(study, looks)),
         *_optional("dynamics", "Molecular dynamics", dynamics.blocks(study, looks)),
@@ -80,7 +90,9 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
     )
 
 
-def _optional(key: str, title: str, blocks: tuple[Table | Figure, ...]) -> tuple[Section, ...]:
+def _optional(
+    key: str, title: str, blocks: tuple[Table | Figure | Structure, ...]
+) -> tuple[Section, ...]:
     """A section for studies that ask for what it shows."""
     return (Section(key, title, blocks),) if blocks else ()
 
@@ -154,6 +166,7 @@ def _problems(study: StudyRecords) -> tuple[Text, ...]:
         *_of_probes(study),
         *study.info.warnings,
         *study.warnings,
+        *structures.damage(study),
     )
     if not lines:
         return (Text("text", ("None: every planned run finished and every probe gave a result.",)),)

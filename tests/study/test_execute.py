@@ -12,6 +12,7 @@ from mlffjax.potential import store
 from mlffjax.study.config import StudyConfig
 from mlffjax.study.execute import execute
 from mlffjax.study.lock import locked
+from mlffjax.study.path_records import read_paths
 from mlffjax.study.records import load_study, parity
 
 
@@ -80,6 +81,7 @@ def test_runs_are_trained_on_what_they_select_and_tested_on_the_same_frames(fini
 
 def test_summary_holds_tables_and_verdict(finished):
     summary = json.loads((finished[0] / "summary.json").read_text())
+    assert {path.name for path in read_paths(finished[0], [])} == {"hop", "slide"}
     assert summary["verdict"]["recommended"] in ("scratch", "zero", "tuned")
     assert {row["name"] for row in summary["accuracy"]} == {"scratch", "zero", "tuned"}
     assert {row["probe"] for row in summary["paths"]} == {"hop", "slide"}

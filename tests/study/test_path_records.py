@@ -22,10 +22,13 @@ def test_everything_comes_back(path, tmp_path):
     assert record.symbols.count("Cr") == 1
     assert len(record.radii) == len(record.symbols)
     positions = [frame.system.positions for frame in path.frames]
-    np.testing.assert_allclose(record.images, positions, atol=6e-6)  # five decimals
-    np.testing.assert_allclose(record.cell, path.frames[0].system.cell, atol=6e-6)
+    np.testing.assert_allclose(np.array(record.images), positions, atol=6e-6)  # five decimals
+    np.testing.assert_allclose(np.array(record.cell), path.frames[0].system.cell, atol=6e-6)
     np.testing.assert_allclose(record.arclength, paths.arclength(path), atol=6e-6)
-    np.testing.assert_allclose(record.energies, paths.energies(path), atol=6e-6)
+    labels = paths.energies(path)
+    assert labels is not None
+    assert record.energies is not None
+    np.testing.assert_allclose(record.energies, labels, atol=6e-6)
 
 
 def test_a_path_without_labels_has_no_energies(path, tmp_path):
