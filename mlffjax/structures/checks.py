@@ -88,7 +88,7 @@ def require_distinct(frames: Iterable[Frame]) -> None:
     """
     seen: dict[str, str] = {}
     for frame in frames:
-        key = _digest(frame.system)
+        key = structure_digest(frame.system)
         if key in seen:
             raise InputError(
                 f"{frame.source}: expected distinct structures, got the same one as "
@@ -110,7 +110,7 @@ def require_one_unit(frames: Iterable[Frame]) -> None:
     for group in groups.values():
         typical, other = sorted(group, key=lambda member: member[0])[len(group) // 2]
         for energy, frame in group:
-            unit = _unit_ratio(energy, typical, len(frame.system.numbers))
+            unit = unit_ratio(energy, typical, len(frame.system.numbers))
             if unit:
                 raise InputError(
                     f"{frame.source}: expected all energies in eV, got {energy:.6g} where "
@@ -119,7 +119,8 @@ def require_one_unit(frames: Iterable[Frame]) -> None:
                 )
 
 
-def _unit_ratio(energy: float, typical: float, atoms: int) -> str | None:
+def unit_ratio(energy: float, typical: float, atoms: int) -> str | None:
+    """Name of the unit whose ratio to eV two energies of one composition have, or None."""
     # Frames of one composition differ by less than 1 eV/atom unless they are torn apart.
     if energy == 0 or typical == 0 or abs(energy - typical) < atoms:
         return None
@@ -170,7 +171,7 @@ def _check_cell(frame: Frame) -> None:
 
 
 def _check_overlap(frame: Frame) -> None:
-    first, second, distance = _closest(frame.system)
+    first, second, distance = closest_pair(frame.system)
     if distance < CLOSEST:
         raise InputError(
             f"{frame.source}: expected atoms at least {CLOSEST} Å apart, got atoms {first} and "
@@ -178,7 +179,7 @@ def _check_overlap(frame: Frame) -> None:
         )
 
 
-def _closest(system: System) -> tuple[int, int, float]:
+def closest_pair(system: System) -> tuple[int, int, float]:
     """The closest pair and its distance; exact for distances below half the thinnest period."""
     complete = to_ase(system).cell.complete().array
     inverse = np.linalg.inv(complete)
@@ -237,7 +238,8 @@ def _check_zero_forces(frame: Frame) -> None:
         )
 
 
-def _digest(system: System) -> str:
+def structure_digest(system: System) -> str:
+    """Equal for systems of equal species, cell and positions (1e-6 Å) in the same order."""
     rounded = [np.round(array, 6) + 0.0 for array in (system.positions, system.cell)]  # no -0.0
     parts = (system.numbers, system.pbc, *rounded)
     return hashlib.sha1(b"|".join(array.tobytes() for array in parts)).hexdigest()

@@ -73,7 +73,7 @@ def load(config: DataConfig, base: Path, *, forces: bool = True, labels: bool = 
     """
     paths = expand(config.files, base)
     frames: list[Frame] = []
-    for path, label in zip(paths, _labels(paths), strict=True):
+    for path, label in zip(paths, file_labels(paths), strict=True):
         frames.extend(read_frames(path, label=label))
     isolated = isolated_energies(frames)
     frames = [frame for frame in frames if not is_isolated(frame)]
@@ -116,6 +116,15 @@ def expand(patterns: Sequence[str], base: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def file_labels(paths: Sequence[Path]) -> list[str]:
+    """Names of the files: stems, or as much of the path as tells equal stems apart."""
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    return [path.relative_to(root).with_suffix("").as_posix() for path in paths]
+
+
 def isolated_energies(frames: Iterable[Frame]) -> dict[int, float]:
     """Energies of free atoms (eV) by atomic number, from frames of type ``IsolatedAtom``.
 
@@ -153,15 +162,6 @@ def digest(frames: Iterable[Frame], isolated: dict[int, float], reference: str) 
         for array in (*frame.system, frame.forces, frame.stress):
             content.update(b"none" if array is None else array.tobytes())
     return content.hexdigest()[:16]
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """Names of the files: stems, or as much of the path as tells equal stems apart."""
-    stems = [path.stem for path in paths]
-    if len(set(stems)) == len(stems):
-        return stems
-    root = Path(os.path.commonpath([path.parent for path in paths]))
-    return [path.relative_to(root).with_suffix("").as_posix() for path in paths]
 
 
 def _nearest(path: Path) -> list[str]:

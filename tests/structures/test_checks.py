@@ -84,7 +84,7 @@ def test_closest_pair_agrees_with_ase_in_triclinic_cells(seed):
     positions[7] = positions[2] + rng.normal(size=3) * 0.1 + rng.integers(-2, 3, 3) @ cell
     system = System(positions, np.full(12, 29, np.int32), cell, np.ones(3, bool))
     distances = to_ase(system).get_all_distances(mic=True) + 100 * np.eye(12)
-    distance = checks._closest(system)[2]
+    distance = checks.closest_pair(system)[2]
     # Exact below half of the thinnest period, which exceeds 1 Å here.
     assert min(distance, 1.0) == pytest.approx(min(distances.min(), 1.0), abs=1e-10)
 
@@ -93,7 +93,7 @@ def test_closest_pair_across_row_blocks():
     positions = np.arange(600.0)[:, None] * [1.0, 0, 0]
     positions[599] = [10.0, 0.2, 0.0]
     system = System(positions, np.full(600, 29, np.int32), np.zeros((3, 3)), np.zeros(3, bool))
-    first, second, distance = checks._closest(system)
+    first, second, distance = checks.closest_pair(system)
     assert {first, second} == {10, 599}
     assert distance == pytest.approx(0.2)
 
