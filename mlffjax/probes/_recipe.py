@@ -71,7 +71,7 @@ def _own(
     systems = []
     for samples in good:
         places = _evenly(len(samples["positions"].values), share)
-        cells = samples["cell"] if "cell" in samples else None
+        cells = samples.get("cell")
         for place in places:
             step = samples["positions"].steps[place]
             cell = system.cell
@@ -89,7 +89,9 @@ def _own(
 
 def _described(recipe: Recipe, systems: Sequence[System], potential: Potential) -> dict[str, Any]:
     blocks = describe(potential, systems, recipe)
-    arrays = {f"recipe_{name}": block.astype(np.float32) for name, block in blocks._asdict().items()}
+    arrays = {
+        f"recipe_{name}": block.astype(np.float32) for name, block in blocks._asdict().items()
+    }
     # Total energies are large beside what tells configurations apart.
     arrays["recipe_energy"] = blocks.energy
     return arrays | {"samples": np.asarray(float(len(systems)))}

@@ -6,9 +6,11 @@ paths. A potential without features (a pair potential, another program's) gives 
 
 Metrics, of the last layer (all of them are missing for a potential without features):
 
-* ``drift`` = 1 - CKA between this potential and the foundation, ``cosine`` and ``displacement``;
-  each also by element (``drift/Te``). See ``mlffjax.representation.drift``: the last two mean
-  nothing for a potential that did not start from the foundation.
+* ``drift`` = 1 - CKA between this potential and the foundation, ``cosine`` and ``displacement``:
+  by element (``drift/Te``), and the mean over elements. All atoms at once would hide it: what tells
+  elements apart is most of the variance, and every model has that in common. See
+  ``mlffjax.representation.drift``: the last two mean nothing for a potential that did not start
+  from the foundation.
 * ``silhouette``: how separate the kinds of structures are in the mean and spread of features by
   element, with mean (``silhouette_null``) and p-value of permuted labels.
 
@@ -36,7 +38,7 @@ from mlffjax.errors import ConfigError
 from mlffjax.potential.base import Potential
 from mlffjax.probes import _example, _recipe
 from mlffjax.probes._dynamics import Start
-from mlffjax.probes._probe import Context, Metrics, Probe, Section
+from mlffjax.probes._probe import Context, Probe, Section
 from mlffjax.representation import features as representation
 from mlffjax.representation.descriptors import Recipe
 from mlffjax.representation.drift import Drift, drift
@@ -188,7 +190,7 @@ def _names(elements: Sequence[int]) -> list[str]:
     return [f"{name}{tail}" for name in DRIFT for tail in tails]
 
 
-def _measure(config: Config, data: _Data, potential: Potential) -> Metrics:
+def _measure(config: Config, data: _Data, potential: Potential) -> dict[str, Any]:
     forces = representation.outputs_of(potential, data.packed).forces
     # Forces are checked as if they were features: both say where a potential has diverged.
     from_arrays([forces], data.systems)
@@ -222,8 +224,11 @@ def _silhouette(config: Config, data: _Data, found: NodeFeatures) -> dict[str, f
 
 
 def _drift(found: Drift, elements: Sequence[int]) -> dict[str, Any]:
-    last = np.array([part[-1] for part in found])  # [drift, cosine, displacement; groups]
-    metrics = dict(zip(_names(elements), map(float, last.ravel()), strict=True))
+    last = np.array([part[-1, 1:] for part in found])  # [drift, cosine, displacement; elements]
+    known = np.isfinite(last)
+    mean = np.where(known, last, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+    every = np.column_stack([mean, last])
+    metrics = dict(zip(_names(elements), map(float, every.ravel()), strict=True))
     return metrics | {f"drift_{name}": part for name, part in found._asdict().items()}
 
 

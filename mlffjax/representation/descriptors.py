@@ -138,9 +138,7 @@ def require_alike(systems: Sequence[System]) -> None:
             )
 
 
-def _of_potential(
-    potential: Potential, systems: Sequence[System]
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_potential(potential: Potential, systems: Sequence[System]) -> tuple[np.ndarray, np.ndarray]:
     """Total energy per atom and forces of every configuration."""
     data = packed(systems, potential.elements, potential.cutoff, atoms=1)
     energy, forces = _energies(potential, data.graphs)
@@ -154,9 +152,7 @@ def _energies(potential: Potential, graph: Graph) -> Any:
     return energies_and_forces(potential, graph)
 
 
-def displacements(
-    atoms: int, settings: Recipe
-) -> Float64[np.ndarray, "atoms 3"]:
+def displacements(atoms: int, settings: Recipe) -> Float64[np.ndarray, "atoms 3"]:
     """Where every atom is moved, Å: equal lengths, random directions, fixed by the seed."""
     directions = np.random.default_rng(settings.seed).normal(size=(atoms, 3))
     return settings.displacement * directions / np.linalg.norm(directions, axis=1, keepdims=True)
@@ -197,9 +193,7 @@ def distances(
     for system in systems:
         near = neighbors_within(system, settings.range)
         vectors = (
-            system.positions[near.neighbors]
-            - system.positions[:, None]
-            + near.shifts @ system.cell
+            system.positions[near.neighbors] - system.positions[:, None] + near.shifts @ system.cell
         )
         lengths = np.linalg.norm(vectors, axis=-1)[near.mask]
         density = len(system.numbers) / abs(np.linalg.det(system.cell))

@@ -57,7 +57,7 @@ def drift(features: NodeFeatures, foundation: NodeFeatures, elements: Sequence[i
 
 def _compared(new: np.ndarray, old: np.ndarray) -> tuple[float, float, float]:
     if len(new) < FEWEST:
-        return (np.nan,) * 3
+        return np.nan, np.nan, np.nan
     dissimilarity = 1 - float(linear_cka(stacked([new, old]))[0, 1])
     if new.shape != old.shape:
         return dissimilarity, np.nan, np.nan

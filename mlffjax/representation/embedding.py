@@ -76,14 +76,15 @@ def tsne(
             "take more structures or a smaller perplexity"
         )
     model = TSNE(
-        perplexity=perplexity, learning_rate=learning_rate, init="pca", random_state=seed
+        perplexity=perplexity,
+        learning_rate=learning_rate,  # pyright: ignore[reportArgumentType]: inferred from "auto"
+        init="pca",
+        random_state=seed,
     )
     return np.asarray(model.fit_transform(rows), np.float64)
 
 
-def umap(
-    rows: Rows, *, neighbors: int = 15, seed: int = 0
-) -> Float64[np.ndarray, "rows 2"]:
+def umap(rows: Rows, *, neighbors: int = 15, seed: int = 0) -> Float64[np.ndarray, "rows 2"]:
     """UMAP in two dimensions (McInnes, Healy and Melville, arXiv:1802.03426).
 
     Raises:

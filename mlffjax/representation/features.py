@@ -78,8 +78,9 @@ def packed(
     groups = _packs([len(system.numbers) for system in systems], atoms)
 
     def graph(group: Sequence[int], shape: Any = None) -> Graph:
-        parts = ([every[i] for i in group] for every in (systems, species, lists))
-        return assemble(*parts, shape=shape, dtype=dtype)
+        members = [systems[i] for i in group]
+        kinds, near = [species[i] for i in group], [lists[i] for i in group]
+        return assemble(members, kinds, near, shape=shape, dtype=dtype)
 
     shape = common_shape([shape_of(graph(group)) for group in groups])
     return Packed(

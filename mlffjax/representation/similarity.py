@@ -99,9 +99,7 @@ def _without_diagonals(centred: Features, squares: Matrix) -> Matrix:
     ) / (count * (count - 3))
 
 
-def rbf_cka(
-    features: Features, *, debiased: bool = True, bandwidth: float = 1.0
-) -> Matrix:
+def rbf_cka(features: Features, *, debiased: bool = True, bandwidth: float = 1.0) -> Matrix:
     """Alignment of Gaussian kernels exp(-d²/2s²) of every pair.
 
     Args:

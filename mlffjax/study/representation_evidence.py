@@ -67,9 +67,9 @@ def fingerprint(records: StudyRecords) -> str:
 def evidence(records: StudyRecords) -> dict[str, Any]:
     """Everything by name of the probe; numbers that cannot be had are None.
 
-    Mode ``like_for_like``: ``layers`` {name: {``runs``, ``rows``, ``rbf_rows``, matrices ``linear``,
-    ``rbf``, ``procrustes``}}, where a name is ``layer 1``, ``layer 1, Te`` or ``forces``. Mode
-    ``paper``: ``runs`` only. Both: ``picture`` {``run`` and ``kind`` of every point, ``pca``,
+    Mode ``like_for_like``: ``layers`` {name: {``runs``, ``rows``, ``rbf_rows``, matrices
+    ``linear``, ``rbf``, ``procrustes``}}, where a name is ``layer 1``, ``layer 1, Te`` or
+    ``forces``. Mode ``paper``: ``runs`` only. Both: ``picture`` {``run`` and ``kind`` of every point, ``pca``,
     ``tsne``, ``umap`` points, ``explained``, ``aligned_to``} and ``silhouettes`` [{``space``,
     ``labels``, ``score``, ``groups``, ``null``, ``null_spread``, ``p_value``}]. ``links`` are rank
     correlations over runs [{``drift``, ``probe``, ``metric``, ``runs``, ``rho``, ``p_value``}];
@@ -96,7 +96,7 @@ def _plain(data: Any) -> Any:
         return [_plain(value) for value in data]
     if isinstance(data, np.ndarray):
         return _plain(data.tolist())
-    return number_or_none(data) if isinstance(data, float | np.floating) else data
+    return number_or_none(float(data)) if isinstance(data, float | np.floating) else data
 
 
 def _known(records: StudyRecords, probe: ProbeInfo, key: str) -> Known:
@@ -181,18 +181,25 @@ def _overlay(known: Known, probe: ProbeInfo, notes: list[str]) -> dict[str, Any]
 
 
 def _turned(arrays: Arrays, reference: Arrays) -> np.ndarray:
-    """Means by element of each structure, centred, scaled and rotated onto the reference."""
-    own, target = _last(arrays).astype(float), _last(reference).astype(float)
-    centre = own.mean(axis=0)
-    size = np.linalg.norm(own - centre) / np.sqrt(len(own))
-    turned = (arrays["means"] - centre) @ similarity.rotation_onto(own, target)
+    """Means by element of each structure, centred, scaled and rotated onto the reference.
+
+    Centred element by element: what tells elements apart is most of the variance, and all models
+    have it in common.
+    """
+    (own, centres), (target, _) = _centred(arrays), _centred(reference)
+    size = np.linalg.norm(own) / np.sqrt(len(own))
+    turned = (arrays["means"] - centres) @ similarity.rotation_onto(own, target)
     present = arrays["frame_count"][:, :, None] > 0
     scaled = np.where(present, turned / (size if size > 0 else 1.0), 0.0)
     return scaled.reshape(len(scaled), -1)
 
 
-def _last(arrays: Arrays) -> np.ndarray:
-    return arrays[max((n for n in arrays if n.startswith("layer")), key=_place)]
+def _centred(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the last layer without the means of their elements, and these means."""
+    last = arrays[max((n for n in arrays if n.startswith("layer")), key=_place)].astype(float)
+    _, kind = np.unique(arrays["row_number"], return_inverse=True)
+    centres = np.array([last[kind == k].mean(axis=0) for k in range(kind.max() + 1)])
+    return last - centres[kind], centres
 
 
 # The paper's recipe: each run's own trajectory.
@@ -233,9 +240,10 @@ def _pictured(
     # Every so many points, so that each run keeps its part and its order.
     chosen = np.arange(0, len(points), max(1, -(-len(points) // POINTS)))
     points, kinds = points[chosen], kinds[chosen]
-    names = np.array([runs[place].info.name for place in chosen])
+    drawn = [runs[place].info for place in chosen.tolist()]
+    names = np.array([info.name for info in drawn])
     picture: dict[str, Any] = {
-        "run": [runs[place].info.id for place in chosen],
+        "run": [info.id for info in drawn],
         "kind": kinds.tolist(),
     }
     made: dict[str, Any] = {"picture": picture, "silhouettes": []}

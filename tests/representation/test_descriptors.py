@@ -113,9 +113,7 @@ def test_an_ideal_gas_has_distances_of_one():
     numbers, pbc = np.full(40, 52, np.int32), np.ones(3, bool)
     template = from_ase(bulk("Te", "sc", a=7.0))
     gases = [
-        template._replace(
-            positions=rng.uniform(0, 7, (40, 3)), numbers=numbers, cell=cell, pbc=pbc
-        )
+        template._replace(positions=rng.uniform(0, 7, (40, 3)), numbers=numbers, cell=cell, pbc=pbc)
         for _ in range(40)
     ]
     found = distances(gases, Recipe(bins=5, range=5.0)).mean(axis=0)

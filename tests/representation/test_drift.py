@@ -45,7 +45,9 @@ def test_each_number_is_what_it_says(foundation, rng):
     found = drift(changed(foundation, first, new), foundation, (51, 52))
     atoms = NUMBERS == 52
     one, other = new[atoms], second[atoms]
-    cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(one, other, strict=True)]
+    cosines = [
+        a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(one, other, strict=True)
+    ]
     assert found.cosine[1, 2] == pytest.approx(np.mean(cosines))
     assert found.dissimilarity[1, 2] == pytest.approx(1 - linear_cka(stacked([one, other]))[0, 1])
     spread = np.sqrt(((other - other.mean(axis=0)) ** 2).mean())

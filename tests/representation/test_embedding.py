@@ -94,7 +94,7 @@ def test_tsne_is_determined_by_its_seed(blobs):
 
 def test_refusals(blobs):
     rows, _ = blobs
-    with pytest.raises(InputError, match="more than 40 rows .its perplexity., got 40"):
+    with pytest.raises(InputError, match=r"more than 40 rows .its perplexity., got 40"):
         tsne(rows, perplexity=40)
     with pytest.raises(InputError, match="NaN or infinities in row 3"):
         silhouette(np.where(np.arange(40)[:, None] == 3, np.nan, rows), np.arange(40))

@@ -67,9 +67,7 @@ def test_packing_changes_nothing(potential, systems, found, monkeypatch):
 
 def test_invariant_under_rotation(potential, systems, found):
     matrix = Rotation.from_euler("xyz", [0.3, 1.1, -0.7]).as_matrix()
-    turned = [
-        s._replace(positions=s.positions @ matrix.T, cell=s.cell @ matrix.T) for s in systems
-    ]
+    turned = [s._replace(positions=s.positions @ matrix.T, cell=s.cell @ matrix.T) for s in systems]
     for one, other in zip(found.layers, node_features(potential, turned).layers, strict=True):
         np.testing.assert_allclose(one, other, atol=ROUNDING)
 

@@ -28,24 +28,24 @@ def rotation(rng):
     return np.linalg.qr(rng.normal(size=(7, 7)))[0]
 
 
-def brute_force_hsic(k, l):
+def brute_force_hsic(k, m):
     """Song et al. 2012, eq. 5, with matrices written out."""
     n, one = len(k), np.ones(len(k))
-    k, l = k - np.diag(np.diag(k)), l - np.diag(np.diag(l))
-    first = np.trace(k @ l)
-    second = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
-    third = 2 / (n - 2) * (one @ k @ l @ one)
+    k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+    first = np.trace(k @ m)
+    second = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+    third = 2 / (n - 2) * (one @ k @ m @ one)
     return (first + second - third) / (n * (n - 3))
 
 
-def centred_hsic(k, l):
+def centred_hsic(k, m):
     """Biased: tr(K H L H), the alignment of Cortes et al. 2012."""
     h = np.eye(len(k)) - 1 / len(k)
-    return np.trace(k @ h @ l @ h)
+    return np.trace(k @ h @ m @ h)
 
 
-def alignment(hsic, k, l):
-    return hsic(k, l) / np.sqrt(hsic(k, k) * hsic(l, l))
+def alignment(hsic, k, m):
+    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
 
 
 def gaussian(x):
@@ -66,8 +66,8 @@ def test_rotation_factor_and_shift_change_nothing(similarity, debiased, features
 def test_linear_alignment_equals_the_published_formula(debiased, rng, features):
     other = np.tanh(features[:, :4]) + 0.3 * rng.normal(size=(60, 4))
     found = linear_cka(stacked([features, other]), debiased=debiased)
-    k, l = features @ features.T, other @ other.T
-    expected = alignment(brute_force_hsic if debiased else centred_hsic, k, l)
+    k, m = features @ features.T, other @ other.T
+    expected = alignment(brute_force_hsic if debiased else centred_hsic, k, m)
     assert found[0, 1] == pytest.approx(expected, abs=ROUNDING)
     np.testing.assert_allclose(found, found.T, atol=ROUNDING)
 
@@ -164,7 +164,7 @@ def test_constant_features_are_undefined(features):
 def test_refusals(features):
     with pytest.raises(InputError, match="model 1: expected finite features"):
         stacked([features, np.where(features > 1, np.nan, features)])
-    with pytest.raises(InputError, match="b: expected features .60 rows"):
+    with pytest.raises(InputError, match=r"b: expected features .60 rows"):
         stacked([features, features[1:]], names=["a", "b"])
     with pytest.raises(InputError, match="at least 4 rows"):
         stacked([features[:3]])
