@@ -226,7 +226,8 @@ def _silhouette(config: Config, data: _Data, found: NodeFeatures) -> dict[str, f
 def _drift(found: Drift, elements: Sequence[int]) -> dict[str, Any]:
     last = np.array([part[-1, 1:] for part in found])  # [drift, cosine, displacement; elements]
     known = np.isfinite(last)
-    mean = np.where(known, last, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+    counts = np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+    mean = np.where(known, last, 0).sum(axis=1) / counts
     every = np.column_stack([mean, last])
     metrics = dict(zip(_names(elements), map(float, every.ravel()), strict=True))
     return metrics | {f"drift_{name}": part for name, part in found._asdict().items()}
