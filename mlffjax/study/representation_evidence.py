@@ -71,9 +71,9 @@ def evidence(records: StudyRecords) -> dict[str, Any]:
     ``linear``, ``rbf``, ``procrustes``}}, where a name is ``layer 1``, ``layer 1, Te`` or
     ``forces``. Mode ``paper``: ``runs`` only. Both: ``picture`` {``run`` and ``kind`` of every
     point, ``pca``, ``tsne``, ``umap`` points, ``explained``, ``aligned_to``} and ``silhouettes``
-    [{``space``, ``labels``, ``score``, ``groups``, ``null``, ``null_spread``, ``p_value``}]. ``links`` are rank
-    correlations over runs [{``drift``, ``probe``, ``metric``, ``runs``, ``rho``, ``p_value``}];
-    ``notes`` say what is missing.
+    [{``space``, ``labels``, ``score``, ``groups``, ``null``, ``null_spread``, ``p_value``}].
+    ``links`` are rank correlations over runs [{``drift``, ``probe``, ``metric``, ``runs``, ``rho``,
+    ``p_value``}]; ``notes`` say what is missing.
     """
     found = {
         probe.name: (_of_trajectories if probe.config.get("mode") == "paper" else _at_structures)(
