@@ -6,7 +6,6 @@ finite answer of the models) and those whose features hardly differ from those o
 left is handed to a kind of ``active.selection``. Everything that is dropped is named with a reason.
 """
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
@@ -22,7 +21,8 @@ from mlffjax.errors import InputError
 from mlffjax.graphs.neighbors import neighbors_within
 from mlffjax.potential.base import Potential
 from mlffjax.registry import resolve
-from mlffjax.representation.features import node_features, outputs, pooled
+from mlffjax.representation.features import node_features, outputs_of, packed, pooled
+from mlffjax.structures.checks import structure_digest
 from mlffjax.structures.geometry import radii
 from mlffjax.structures.selection import descriptors
 from mlffjax.structures.system import Frame, System
@@ -58,13 +58,6 @@ class Acquired(NamedTuple):
     scores: tuple[float | None, ...]
     """Of the chosen, if the kind has scores."""
     dropped: tuple[Dropped, ...]
-
-
-def structure_key(system: System) -> str:
-    """Sixteen hexadecimal digits, equal for structures that agree to 1e-6 Å in the same order."""
-    rounded = [np.round(array, 6) + 0.0 for array in (system.positions, system.cell)]  # no -0.0
-    parts = (np.asarray(system.numbers, np.int32), np.asarray(system.pbc, bool), *rounded)
-    return hashlib.sha256(b"|".join(array.tobytes() for array in parts)).hexdigest()[:16]
 
 
 def acquire(
@@ -129,11 +122,11 @@ def _equal(
     candidates: Sequence[Frame], labelled: Sequence[System]
 ) -> tuple[list[Dropped], list[int]]:
     """Drop what is labelled, and all but the first of equal candidates."""
-    known = {structure_key(system) for system in labelled}
+    known = {structure_digest(system) for system in labelled}
     seen: dict[str, int] = {}
     dropped, left = [], []
     for index, frame in enumerate(candidates):
-        key = structure_key(frame.system)
+        key = structure_digest(frame.system)
         if key in known:
             dropped.append(Dropped(index, "it has a label"))
         elif key in seen:
@@ -150,9 +143,11 @@ def _forces(
     """Forces of every model, and the row of the system each atom belongs to."""
     if not systems:
         return np.zeros((len(models), 0, 3)), np.zeros(0, int)
+    ranges = dict.fromkeys((model.elements, model.cutoff) for model in models)
+    data = {each: packed(systems, *each) for each in ranges}  # once for models that see the same
+    forces = [outputs_of(model, data[model.elements, model.cutoff]).forces for model in models]
     counts = [len(system.numbers) for system in systems]
-    forces = np.stack([outputs(model, systems).forces for model in models])
-    return forces, np.repeat(np.arange(len(systems)), counts)
+    return np.stack(forces), np.repeat(np.arange(len(systems)), counts)
 
 
 def _sound(

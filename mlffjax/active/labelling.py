@@ -25,10 +25,10 @@ import numpy as np
 import pydantic
 
 import mlffjax
-from mlffjax.active.acquisition import structure_key
 from mlffjax.active.labelers._labeler import Label, Labeler, LabelError, LabelPending
 from mlffjax.config import Config, fingerprint
 from mlffjax.durable import write_bytes
+from mlffjax.structures.checks import structure_digest
 from mlffjax.structures.system import Frame
 
 PAUSE = 0.2  # s between two looks at what other processes compute
@@ -87,7 +87,7 @@ def label(
             be had is kept. The same call continues when results have arrived.
     """
     place, setting = _place(labeler, folder)
-    keys = [structure_key(frame.system) for frame in frames]
+    keys = [structure_digest(frame.system) for frame in frames]
     waiting, computed = list(dict.fromkeys(keys)), 0
     pending: list[str] = []
     by_key = dict(zip(keys, frames, strict=True))

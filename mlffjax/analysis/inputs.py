@@ -6,7 +6,7 @@ import numpy as np
 
 from mlffjax.arrays import Bool, Float, Int
 from mlffjax.errors import InputError
-from mlffjax.potential.card import symbols
+from mlffjax.structures.elements import symbols
 
 SPACING = 1e-3  # relative; times are rounded when they are written, but none is left out
 _SYMBOLS = symbols(tuple(range(119)))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
+from mlffjax import trees
 from mlffjax.errors import CapacityError, CompatibilityError
 from mlffjax.graphs.graph import Graph
 from mlffjax.graphs.neighbors import NeighborList, neighbors_within
@@ -102,6 +103,38 @@ def assemble(
         "graph_mask": np.arange(graphs) < needed.graphs,
     }
     return Graph(**leaves)
+
+
+def stacked(
+    systems: Sequence[System],
+    groups: Sequence[Sequence[int]],
+    elements: tuple[int, ...],
+    cutoff: float,
+    *,
+    dtype: type = np.float32,
+) -> Graph:
+    """Graphs of one shape, one for each group of structures, along a new leading axis.
+
+    Args:
+        systems: structures.
+        groups: at least one, of indices into ``systems``, at least one in each.
+        elements: atomic numbers the potential knows, in its order.
+        cutoff: Å.
+        dtype: as of ``build``.
+
+    Raises:
+        CompatibilityError: an element is not among ``elements``.
+    """
+    species = [species_of(system, elements) for system in systems]
+    lists = [neighbors_within(system, cutoff) for system in systems]
+
+    def graph(group: Sequence[int], shape: Shape | None = None) -> Graph:
+        members = [systems[i] for i in group]
+        kinds, near = [species[i] for i in group], [lists[i] for i in group]
+        return assemble(members, kinds, near, shape=shape, dtype=dtype)
+
+    shape = common_shape([shape_of(graph(group)) for group in groups])
+    return trees.stack([graph(group, shape) for group in groups])
 
 
 def shape_of(graph: Graph) -> Shape:

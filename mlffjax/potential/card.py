@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pydantic
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 
 from mlffjax.config import Config
 from mlffjax.errors import InputError
@@ -62,11 +62,6 @@ class Card(Config):
     def numbers(self) -> tuple[int, ...]:
         """Atomic numbers of the elements."""
         return tuple(atomic_numbers[symbol] for symbol in self.elements)
-
-
-def symbols(numbers: tuple[int, ...]) -> tuple[str, ...]:
-    """Chemical symbols of atomic numbers."""
-    return tuple(chemical_symbols[int(number)] for number in numbers)
 
 
 def numbers_of(names: Sequence[str]) -> tuple[int, ...]:

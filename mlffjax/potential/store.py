@@ -21,8 +21,9 @@ from mlffjax.config import resolve_path, validate
 from mlffjax.durable import write_bytes
 from mlffjax.errors import CompatibilityError, InputError
 from mlffjax.potential.base import EnergyModel, Potential
-from mlffjax.potential.card import FORMAT_VERSION, Card, symbols
+from mlffjax.potential.card import FORMAT_VERSION, Card
 from mlffjax.registry import resolve
+from mlffjax.structures.elements import symbols
 
 WEIGHTS = "weights.safetensors"
 CARD = "card.json"

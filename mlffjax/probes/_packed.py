@@ -10,11 +10,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from mlffjax import trees
 from mlffjax.arrays import Array, Float, Int
-from mlffjax.graphs.batching import assemble, common_shape, shape_of, species_of
+from mlffjax.graphs.batching import stacked
 from mlffjax.graphs.graph import Graph
-from mlffjax.graphs.neighbors import neighbors_within
 from mlffjax.pathways.mapping import mapped
 from mlffjax.potential import derivatives
 from mlffjax.potential.base import Potential
@@ -52,20 +50,14 @@ def pack(systems: Sequence[System], elements: tuple[int, ...], cutoff: float) ->
     """
     counts = np.array([len(system.numbers) for system in systems])
     bins = _bins(counts, max(ATOMS, int(counts.max())))
-    species = [species_of(system, elements) for system in systems]
-    lists = [neighbors_within(system, cutoff) for system in systems]
-
-    def built(members: list[int], **shape: object) -> Graph:
-        parts = ([every[i] for i in members] for every in (systems, species, lists))
-        return assemble(*parts, dtype=np.float64, **shape)  # type: ignore[arg-type]
-
-    shape = common_shape([shape_of(built(members)) for members in bins])
+    graphs = stacked(systems, bins, elements, cutoff, dtype=np.float64)
+    _, size = graphs.species.shape
+    _, places = graphs.graph_mask.shape
     rows, first = np.empty(len(systems), int), np.empty(len(systems), int)
     for place, members in enumerate(bins):
-        rows[members] = place * shape.graphs + np.arange(len(members))
-        first[members] = place * shape.atoms + np.cumsum([0, *counts[members][:-1]])
+        rows[members] = place * places + np.arange(len(members))
+        first[members] = place * size + np.cumsum([0, *counts[members][:-1]])
     atoms = [start + np.arange(count) for start, count in zip(first, counts, strict=True)]
-    graphs = trees.stack([built(members, shape=shape) for members in bins])
     return Packed(graphs, jnp.asarray(rows), jnp.asarray(np.concatenate(atoms)))
 
 

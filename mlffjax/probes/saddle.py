@@ -30,11 +30,11 @@ from mlffjax.pathways.transition import (
     refine,
 )
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import symbols
 from mlffjax.probes import relaxed_neb
 from mlffjax.probes._example import migration
 from mlffjax.probes._probe import Context, Probe, Section
 from mlffjax.probes.relaxed_neb import Task
+from mlffjax.structures.elements import symbols
 
 NAN = float("nan")
 PER_NS = 1e3  # from 1/ps

@@ -30,12 +30,12 @@ from mlffjax.errors import ConfigError
 from mlffjax.pathways.relax import relax
 from mlffjax.pathways.settings import Relaxation
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import symbols
 from mlffjax.probes import _packed
 from mlffjax.probes._dynamics import Start, require_periodic, starting_system
 from mlffjax.probes._packed import Packed
 from mlffjax.probes._probe import Context, Probe, Section
 from mlffjax.structures import strains
+from mlffjax.structures.elements import symbols
 from mlffjax.structures.system import Frame, System
 
 NAN = float("nan")

@@ -10,9 +10,8 @@ from jaxtyping import Float64, Int32
 
 from mlffjax import trees
 from mlffjax.errors import CompatibilityError, InputError
-from mlffjax.graphs.batching import assemble, common_shape, shape_of, species_of
+from mlffjax.graphs.batching import stacked
 from mlffjax.graphs.graph import Graph
-from mlffjax.graphs.neighbors import neighbors_within
 from mlffjax.potential.base import Potential
 from mlffjax.potential.derivatives import energies_and_forces
 from mlffjax.structures.system import System
@@ -73,18 +72,9 @@ def packed(
     """
     if not systems:
         raise InputError("expected at least one structure to evaluate, got none")
-    species = [species_of(system, elements) for system in systems]
-    lists = [neighbors_within(system, cutoff) for system in systems]
     groups = _packs([len(system.numbers) for system in systems], atoms)
-
-    def graph(group: Sequence[int], shape: Any = None) -> Graph:
-        members = [systems[i] for i in group]
-        kinds, near = [species[i] for i in group], [lists[i] for i in group]
-        return assemble(members, kinds, near, shape=shape, dtype=dtype)
-
-    shape = common_shape([shape_of(graph(group)) for group in groups])
     return Packed(
-        trees.stack([graph(group, shape) for group in groups]),
+        stacked(systems, groups, elements, cutoff, dtype=dtype),
         np.concatenate([system.numbers for system in systems]).astype(np.int32),
         np.repeat(np.arange(len(systems), dtype=np.int32), [len(s.numbers) for s in systems]),
     )

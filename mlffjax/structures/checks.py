@@ -241,7 +241,7 @@ def _check_zero_forces(frame: Frame) -> None:
 def structure_digest(system: System) -> str:
     """Equal for systems of equal species, cell and positions (1e-6 Å) in the same order."""
     rounded = [np.round(array, 6) + 0.0 for array in (system.positions, system.cell)]  # no -0.0
-    parts = (system.numbers, system.pbc, *rounded)
+    parts = (np.asarray(system.numbers, np.int32), np.asarray(system.pbc, bool), *rounded)
     return hashlib.sha1(b"|".join(array.tobytes() for array in parts)).hexdigest()
 
 

@@ -1,5 +1,7 @@
 """Facts of chemical elements that a structure does not carry itself."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from ase.data import atomic_masses, chemical_symbols
 from jaxtyping import Float64, Int
@@ -10,6 +12,6 @@ def masses(numbers: Int[np.ndarray, " atoms"]) -> Float64[np.ndarray, " atoms"]:
     return np.asarray(atomic_masses[np.asarray(numbers)], np.float64)
 
 
-def symbols(numbers: Int[np.ndarray, " atoms"]) -> tuple[str, ...]:
+def symbols(numbers: Iterable[int]) -> tuple[str, ...]:
     """Chemical symbols of atomic numbers."""
     return tuple(chemical_symbols[int(number)] for number in numbers)

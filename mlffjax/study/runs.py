@@ -19,8 +19,9 @@ from mlffjax import config as configuration
 from mlffjax import trees
 from mlffjax.graphs.batching import Shape
 from mlffjax.potential import store
-from mlffjax.potential.card import Card, symbols
+from mlffjax.potential.card import Card
 from mlffjax.registry import resolve
+from mlffjax.structures.elements import symbols
 from mlffjax.structures.system import System
 from mlffjax.study.plan import Plan, PlannedRun
 from mlffjax.study.progress import Meter

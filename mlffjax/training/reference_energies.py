@@ -23,7 +23,7 @@ from mlffjax.errors import CompatibilityError, TrainingError
 from mlffjax.graphs.batching import species_of
 from mlffjax.graphs.neighbors import neighbors_within
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import symbols
+from mlffjax.structures.elements import symbols
 from mlffjax.structures.system import Frame
 from mlffjax.training.batches import Sample, plan
 from mlffjax.training.feed import Passing

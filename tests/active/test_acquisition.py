@@ -7,12 +7,12 @@ from mlffjax.active.acquisition import (
     AcquisitionConfig,
     acquire,
     closest_contact,
-    structure_key,
 )
 from mlffjax.config import validate
 from mlffjax.errors import ConfigError, InputError
 from mlffjax.potential.pair import lennard_jones
 from mlffjax.representation.features import outputs
+from mlffjax.structures.checks import structure_digest
 from mlffjax.structures.geometry import radii
 from mlffjax.structures.system import Frame, System, from_ase
 
@@ -113,7 +113,7 @@ def test_contact_counts_periodic_images():
 
 def test_key_is_of_the_structure_to_a_millionth_of_an_angstrom():
     moved = CRYSTAL._replace(positions=CRYSTAL.positions + 1e-9)
-    assert structure_key(moved) == structure_key(CRYSTAL)
-    assert structure_key(CRYSTAL._replace(positions=CRYSTAL.positions + 1e-4)) != structure_key(
-        CRYSTAL
-    )
+    assert structure_digest(moved) == structure_digest(CRYSTAL)
+    assert structure_digest(
+        CRYSTAL._replace(positions=CRYSTAL.positions + 1e-4)
+    ) != structure_digest(CRYSTAL)

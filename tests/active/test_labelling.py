@@ -13,7 +13,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from mlffjax.active import labelling
-from mlffjax.active.acquisition import structure_key
 from mlffjax.active.labelers import ase, files, oracle, potential
 from mlffjax.active.labelers._labeler import Label, Labeler, LabelError, LabelPending
 from mlffjax.config import resolve_path
@@ -22,6 +21,7 @@ from mlffjax.potential import store
 from mlffjax.potential.card import Card
 from mlffjax.potential.pair import lennard_jones
 from mlffjax.registry import kinds, resolve
+from mlffjax.structures.checks import structure_digest
 from mlffjax.structures.files import read_frames, write_frames
 from mlffjax.structures.system import Frame, from_ase, to_ase
 
@@ -110,7 +110,7 @@ time.sleep(60)
 def test_a_claim_of_another_process_is_respected_and_dies_with_it(tmp_path):
     labeler, wanted = Counting(), frames(1)
     place, _ = labelling._place(labeler, tmp_path)
-    path = place / f"{structure_key(wanted[0].system)}.lock"
+    path = place / f"{structure_digest(wanted[0].system)}.lock"
     program = [sys.executable, "-c", HOLDER, str(path)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
@@ -245,7 +245,7 @@ def test_files_are_written_then_waited_for_then_read(tmp_path):
     labeler, wanted = files.build(config, tmp_path), frames(3)
     with pytest.raises(LabelPending, match="3 of 3 labels"):
         labelling.label(wanted, labeler, tmp_path / "labels")
-    places = [tmp_path / "jobs" / structure_key(f.system) for f in wanted]
+    places = [tmp_path / "jobs" / structure_digest(f.system) for f in wanted]
     text = (places[0] / "espresso.pwi").read_text()
     for part in ("ecutwfc", "29.4", "nspin", "4 4 1", "Ar.upf"):
         assert part in text

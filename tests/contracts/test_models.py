@@ -11,10 +11,11 @@ from mlffjax.config import validate
 from mlffjax.errors import MissingExtra
 from mlffjax.graphs.batching import Shape, build
 from mlffjax.potential.base import EnergyModel, Potential
-from mlffjax.potential.card import Card, symbols
+from mlffjax.potential.card import Card
 from mlffjax.potential.derivatives import predict
 from mlffjax.potential.store import load, save
 from mlffjax.registry import kinds, resolve
+from mlffjax.structures.elements import symbols
 from mlffjax.structures.system import from_ase
 
 ELEMENTS = (18, 36)

@@ -27,11 +27,12 @@ from mlffjax.errors import CompatibilityError, ConfigError, InputError
 from mlffjax.graphs.batching import Shape, build
 from mlffjax.potential import ase_calculator
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import Card, symbols
+from mlffjax.potential.card import Card
 from mlffjax.potential.derivatives import predict
 from mlffjax.potential.mace.config import MaceConfig
 from mlffjax.potential.mace.model import MaceModel
 from mlffjax.potential.pair import LennardJonesModel, lennard_jones
+from mlffjax.structures.elements import symbols
 from mlffjax.structures.system import from_ase
 
 ELEMENTS = (24, 51, 52)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mlffjax import trees
-from mlffjax.potential.card import symbols
 from mlffjax.potential.store import load
 from mlffjax.structures import bundled
+from mlffjax.structures.elements import symbols
 from mlffjax.structures.files import read_frames
 from mlffjax.training import metrics
 

@@ -8,10 +8,11 @@ import pytest
 from mlffjax import trees
 from mlffjax.errors import CompatibilityError, InputError
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import Card, symbols
+from mlffjax.potential.card import Card
 from mlffjax.potential.mace.config import MaceConfig
 from mlffjax.potential.mace.model import MaceModel
 from mlffjax.potential.store import load, save
+from mlffjax.structures.elements import symbols
 
 
 @pytest.fixture(scope="module")

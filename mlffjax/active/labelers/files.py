@@ -26,10 +26,10 @@ import numpy as np
 import pydantic
 
 from mlffjax import config as configuration
-from mlffjax.active.acquisition import structure_key
 from mlffjax.active.labelers._labeler import Label, LabelError, LabelPending, Section
 from mlffjax.durable import write_bytes
 from mlffjax.errors import ConfigError, InputError
+from mlffjax.structures.checks import structure_digest
 from mlffjax.structures.files import read_frames, write_frames
 from mlffjax.structures.geometry import minimum_image
 from mlffjax.structures.system import Frame, System, to_ase
@@ -63,7 +63,7 @@ class Directories:
             LabelError: the result cannot be read, lacks a label, or is of another structure.
             ConfigError: ASE refuses the parameters.
         """
-        place = self.folder / structure_key(frame.system)
+        place = self.folder / structure_digest(frame.system)
         results = [*sorted(place.glob("result.*")), place / OUTPUT]
         for file in results:
             if file.is_file():

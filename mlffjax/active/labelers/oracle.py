@@ -10,11 +10,10 @@ from typing import Any
 
 import pydantic
 
-from mlffjax.active.acquisition import structure_key
 from mlffjax.active.labelers._labeler import Label, LabelError, Section
 from mlffjax.errors import InputError
 from mlffjax.structures import datasets
-from mlffjax.structures.checks import is_isolated, require_labels
+from mlffjax.structures.checks import is_isolated, require_labels, structure_digest
 from mlffjax.structures.files import read_frames
 from mlffjax.structures.system import Frame
 
@@ -40,7 +39,7 @@ class Oracle:
         Raises:
             LabelError: the set has no such structure.
         """
-        found = self.known.get(structure_key(frame.system))
+        found = self.known.get(structure_digest(frame.system))
         if found is None:
             raise LabelError(
                 f"{frame.source or frame.identifier}: expected a structure of the reference set, "
@@ -67,7 +66,7 @@ def build(config: Config, base: Path) -> Oracle:
     frames = [frame for frame in frames if not is_isolated(frame)]
     require_labels(frames)
     for frame in frames:
-        other = known.setdefault(structure_key(frame.system), frame)
+        other = known.setdefault(structure_digest(frame.system), frame)
         assert other.energy is not None  # required above
         assert frame.energy is not None
         if abs(other.energy - frame.energy) > 1e-3:

@@ -8,8 +8,8 @@ import numpy as np
 from mlffjax import trees
 from mlffjax.errors import CompatibilityError
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import symbols
 from mlffjax.potential.mace.model import MaceModel
+from mlffjax.structures.elements import symbols
 
 ROWS = {
     r"weights/embedding": (0, True),

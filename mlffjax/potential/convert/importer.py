@@ -22,7 +22,7 @@ from mlffjax import trees
 from mlffjax.arrays import PyTree
 from mlffjax.errors import CompatibilityError, InputError, MlffjaxError
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import Card, symbols
+from mlffjax.potential.card import Card
 from mlffjax.potential.convert.architecture import architecture
 from mlffjax.potential.convert.bases import in_our_basis
 from mlffjax.potential.convert.constants import check_constants
@@ -32,6 +32,7 @@ from mlffjax.potential.convert.lora import merge_updates
 from mlffjax.potential.convert.read_torch import LIMIT, Module, TorchFile, read
 from mlffjax.potential.convert.torch_names import Entry, entries, from_torch
 from mlffjax.potential.mace.model import MaceModel
+from mlffjax.structures.elements import symbols
 
 ACCELERATED = {
     "cuequivariance": "mace/cli/convert_cueq_e3nn.py",

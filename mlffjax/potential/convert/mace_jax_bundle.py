@@ -24,7 +24,7 @@ from mlffjax.durable import write_bytes
 from mlffjax.errors import CompatibilityError, InputError
 from mlffjax.potential import mace_jax_model
 from mlffjax.potential.base import Potential
-from mlffjax.potential.card import Card, numbers_of, symbols
+from mlffjax.potential.card import Card, numbers_of
 from mlffjax.potential.convert.elements import keep_elements
 from mlffjax.potential.convert.mace_jax_names import (
     fitting,
@@ -35,6 +35,7 @@ from mlffjax.potential.convert.mace_jax_names import (
 )
 from mlffjax.potential.mace.model import MaceModel
 from mlffjax.potential.mace_jax_model import PINNED, MaceJaxConfig, MaceJaxModel
+from mlffjax.structures.elements import symbols
 
 CONFIG, PARAMS = "config.json", "params.msgpack"
 SUFFIXES = (".json", ".msgpack", ".npz")

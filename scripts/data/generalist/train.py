@@ -14,11 +14,12 @@ import jax
 import numpy as np
 
 from mlffjax import trees
-from mlffjax.potential.card import Card, symbols
+from mlffjax.potential.card import Card
 from mlffjax.potential.mace.config import MaceConfig
 from mlffjax.potential.mace.model import MaceModel
 from mlffjax.potential.store import save
 from mlffjax.structures.datasets import DataConfig, Dataset, load
+from mlffjax.structures.elements import symbols
 from mlffjax.structures.system import Frame
 from mlffjax.training import metrics
 from mlffjax.training.batches import collect, plan, samples
