@@ -9,6 +9,7 @@ it is validated by the class ``Config`` of ``mlffjax/probes/<kind>.py``.
 import copy
 import difflib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,9 +22,12 @@ import yaml
 from pydantic_core import PydanticCustomError, core_schema
 
 from mlffjax import registry
+from mlffjax.durable import entries
 from mlffjax.errors import ConfigError
 
 BUNDLED = "bundled:"
+LONGEST, MOST, DEEPEST = 2**20, 200_000, 100  # characters, entries and brackets of a YAML file
+_KINDS, _DEFAULT = "x-kinds", "x-default-kind"  # marks of ``by_kind`` until ``json_schema`` is done
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -31,7 +35,11 @@ class Config(pydantic.BaseModel):
     """Base of all configurations: frozen, hashable, and strict about unknown keys."""
 
     model_config: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
     )
 
     @pydantic.model_validator(mode="before")
@@ -62,10 +70,30 @@ def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) ->
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a text file: {error}") from error
-    data = _parse(text, str(path))
+    return parse(text, model, overrides, where=str(path))
+
+
+def parse(text: str, model: type[Model], overrides: Sequence[str] = (), *, where: str) -> Model:
+    """Read the text of a YAML file, apply overrides such as ``training.epochs=3``, and validate.
+
+    Raises:
+        ConfigError: the text is no YAML, an override leads nowhere, or validation fails; ``where``
+            opens the message.
+    """
+    data = plain(text, where=where)
+    return assemble(data, model, overrides, where=where)
+
+
+def plain(text: str, *, where: str) -> dict[str, Any]:
+    """Entries of the text of a YAML file, not validated.
+
+    Raises:
+        ConfigError: the text is no YAML, or holds something else than entries.
+    """
+    data = _parse(text, where)
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected 'key: value' entries, got {_describe(data)}")
-    return assemble(data, model, overrides, where=str(path))
+        raise ConfigError(f"{where}: expected 'key: value' entries, got {_describe(data)}")
+    return data
 
 
 def assemble(
@@ -121,11 +149,12 @@ class by_kind:
     """Mark a field as a section whose ``kind`` names a module of ``mlffjax.<package>``.
 
     The section is validated by the class ``Config`` of that module and keeps that type; its
-    ``kind`` is the module's name (``kind_of``) and need not be a field.
+    ``kind`` is the module's name (``kind_of``) and need not be a field. ``default`` is the kind of
+    a section that names none; without one it must.
     """
 
-    def __init__(self, package: str) -> None:
-        self.package = package
+    def __init__(self, package: str, *, default: str | None = None) -> None:
+        self.package, self.default = package, default
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         del source, handler  # the class is known only when `kind` is
@@ -134,7 +163,13 @@ class by_kind:
             serialization=core_schema.plain_serializer_function_ser_schema(dump),
         )
 
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        del schema, handler  # kinds may contain each other; ``json_schema`` follows them
+        return {_KINDS: self.package, _DEFAULT: self.default}
+
     def _validate(self, value: Any) -> Config:
+        if self.default is not None and isinstance(value, Mapping):
+            value = {"kind": self.default, **value}
         if isinstance(value, Config):
             data, kind = value, kind_of(value)
         elif isinstance(value, Mapping) and isinstance(value.get("kind"), str):
@@ -149,6 +184,67 @@ class by_kind:
         if isinstance(data, dict) and "kind" not in model.model_fields:
             del data["kind"]
         return model.model_validate(data)
+
+
+def json_schema(model: type[Config]) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the files that ``read`` accepts, all kinds included.
+
+    A section with a ``kind`` refers to a definition named after its package, which is one of the
+    definitions ``<package>.<kind>``. What validators say beyond types and bounds is not in it.
+    """
+    schema, open_packages = _hoisted(model, "")
+    definitions = schema.pop("$defs", {})
+    done: set[tuple[str, str | None]] = set()
+    while open_packages - done:
+        package, default = key = min(open_packages - done, key=str)
+        done.add(key)
+        choices = []
+        for kind in registry.kinds(package):
+            name = f"{package}.{kind}"
+            section, more = _hoisted(registry.resolve(package, kind).Config, f"{name}.")
+            open_packages |= more
+            definitions |= section.pop("$defs", {})
+            required = [entry for entry in section.get("required", []) if entry != "kind"]
+            definitions[name] = section | {
+                "properties": {**section.get("properties", {}), "kind": {"const": kind}},
+                "required": ["kind", *required],
+            }
+            choices.append({"$ref": f"#/$defs/{name}"})
+            if kind == default:
+                plain = {**definitions[name], "required": required}
+                plain["properties"] = {k: v for k, v in plain["properties"].items() if k != "kind"}
+                choices.append(plain)
+        definitions[_family(*key)] = {"oneOf": choices}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema,
+            "$defs": definitions}  # fmt: skip
+
+
+def _family(package: str, default: str | None) -> str:
+    """Name of the definition of all kinds of a package."""
+    return package if default is None else f"{package}:{default}"
+
+
+def _hoisted(
+    model: type[Config], prefix: str
+) -> tuple[dict[str, Any], set[tuple[str, str | None]]]:
+    """Schema of one class, its definitions under a prefix, and the packages it refers to."""
+    found: set[tuple[str, str | None]] = set()
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, list):
+            return [walk(entry) for entry in node]
+        if not isinstance(node, dict):
+            return node
+        if _KINDS in node:
+            found.add((node[_KINDS], node[_DEFAULT]))
+            rest = {k: v for k, v in node.items() if k not in (_KINDS, _DEFAULT)}
+            return {**rest, "$ref": f"#/$defs/{_family(node[_KINDS], node[_DEFAULT])}"}
+        return {key: walk(value) for key, value in node.items()}
+
+    template = f"#/$defs/{prefix}{{model}}"
+    schema = walk(model.model_json_schema(ref_template=template, mode="validation"))
+    own = schema.pop("$defs", {})
+    return {**schema, "$defs": {f"{prefix}{name}": one for name, one in own.items()}}, found
 
 
 def locate(name: str | Path) -> Path:
@@ -186,7 +282,8 @@ def resolve_path(text: str, base: Path) -> Path:
         return (base / Path(text).expanduser()).absolute()
     assets = Path(str(resources.files("mlffjax"))) / "assets"
     path = assets / text.removeprefix(BUNDLED)
-    if ".." in path.parts or not (_GLOB.search(text) or path.exists()):
+    inside = path.is_relative_to(assets) and ".." not in path.parts
+    if not inside or not (_GLOB.search(text) or path.exists()):
         known = sorted(p.relative_to(assets).as_posix() for p in assets.rglob("*") if p.is_file())
         raise ConfigError(f"no asset {text!r}; bundled are: {', '.join(known)}")
     return path
@@ -222,9 +319,16 @@ _Loader.add_implicit_resolver(
 
 
 def _parse(text: str, where: str) -> Any:
+    brackets = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[][{}]", text))
     try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+        if len(text) > LONGEST or max(itertools.accumulate(brackets), default=0) > DEEPEST:
+            raise ValueError(f"more than {LONGEST} characters or {DEEPEST} open brackets")
+        data = yaml.load(text, _Loader)
+        if entries(data) > MOST:  # anchors repeat an entry, a billion times if asked to
+            raise ValueError(f"more than {MOST} entries, anchors resolved")
+        return data
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError,
+            TypeError, ValueError) as error:  # fmt: skip
         raise ConfigError(f"{where}: not valid YAML: {error}") from error
 
 

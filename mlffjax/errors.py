@@ -4,6 +4,8 @@ A message says what was expected, what came, and what to do about it. Catch ``Ml
 catch all of them; where Python has a fitting built-in error, the class is one of those too.
 """
 
+import re
+
 
 class MlffjaxError(Exception):
     """Root of all errors raised on purpose."""
@@ -29,9 +31,29 @@ class HealthError(MlffjaxError):
     """The installation computes wrong numbers."""
 
 
+class StorageError(MlffjaxError, OSError):
+    """A file or folder cannot be written: the disk is full, read-only, or gone."""
+
+
 class TrainingError(MlffjaxError):
     """A training run cannot start or cannot go on."""
 
 
 class MissingExtra(MlffjaxError, ImportError):
     """An optional dependency is needed; the message holds the command that installs it."""
+
+
+_WAY = re.compile(r"Traceback \(most recent call last\):\n(?:  .*\n)+")
+
+
+def said(error: BaseException) -> str:
+    """Type and message of an error, in the words of whoever raised it first.
+
+    What the host raises while compiled code waits for it (a calculator of others that fails)
+    arrives inside an error of JAX, behind the way it came.
+    """
+    text = f"{type(error).__name__}: {error}"
+    way = _WAY.search(text)
+    if way is None or "allback" not in text[: way.start()]:
+        return text
+    return text[way.end() :].strip()

@@ -1,6 +1,6 @@
-# Shared by study.sh and test.sh; sourced, not run.
+# Shared by study.sh, test.sh and docs.sh; sourced, not run.
 #
-# `prepare study` or `prepare test` makes .venv if there is none and installs into it if
+# `prepare study`, `prepare test` or `prepare docs` makes .venv if there is none and installs into it if
 # pyproject.toml has changed since the last time; otherwise it does nothing and needs no network.
 # MLFFJAX_PYTHON names the interpreter to make .venv with.
 
@@ -58,7 +58,7 @@ fingerprint() {
     { cat "$ROOT/pyproject.toml"; echo "$ROOT"; "$VENV/bin/python" --version; } | cksum
 }
 
-# prepare GOAL: GOAL is study, test or parity.
+# prepare GOAL: GOAL is study, test, docs or parity.
 prepare() {
     local goal="$1"
     local stamp="$VENV/.installed-for-$goal"
@@ -76,13 +76,14 @@ prepare() {
     case "$goal" in
         study) install -e "$ROOT" ;;
         test) install -e "$ROOT[test]" ;;
+        docs) install -e "$ROOT[docs]" ;;
         # torch first, or mace-torch takes whatever torch is newest
         parity) install torch==2.13.0 && install -e "$ROOT[test,torch]" ;;
     esac
     # The larger installations contain the smaller ones.
     case "$goal" in
         parity) fingerprint | tee "$VENV/.installed-for-study" "$VENV/.installed-for-test" ;;
-        test) fingerprint | tee "$VENV/.installed-for-study" ;;
+        test | docs) fingerprint | tee "$VENV/.installed-for-study" ;;
         study) fingerprint ;;
     esac >"$stamp"
 }

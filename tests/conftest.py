@@ -30,6 +30,10 @@ def pytest_configure(config):
         os.environ["JAX_PLATFORMS"] = "cpu"  # for programs that tests start
         jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)
+    # Commands keep compiled programs in the user's cache; those that tests run do not.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def pytest_collection_modifyitems(config, items):

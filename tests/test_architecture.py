@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mlffjax"
 LAYERS = (
     {"arrays", "durable", "errors", "units"},
-    {"health", "registry", "trees"},
+    {"health", "registry", "startup", "trees"},
     {"config"},
     {"structures"},
     {"graphs"},
@@ -25,7 +25,16 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Where an import may appear: files or folders below the package.
-NUMERICS = {"arrays.py", "health.py", "trees.py", "graphs", "potential", "training", "dynamics"} | {
+NUMERICS = {
+    "arrays.py",
+    "health.py",
+    "startup.py",
+    "trees.py",
+    "graphs",
+    "potential",
+    "training",
+    "dynamics",
+} | {
     "pathways",
     "analysis",
     "representation",
@@ -63,7 +72,7 @@ ALLOWED = {
     "sevenn": set(),
 }
 # These run on the host only, so that reading data, reporting and asking for help stay quick.
-HOST = {"errors", "units", "registry", "config", "structures", "report", "cli"}
+HOST = {"errors", "units", "registry", "startup", "config", "structures", "report", "cli"}
 LONGEST = 400
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -22,6 +22,7 @@ case "$*" in
         chmod +x "$3/bin/mlffjax" ;;
     "-m pip install"*) echo "$*" >>"$LOG"; echo "pip says no"; exit "${PIP_FAILS:-0}" ;;
     "-m pytest"*) echo "pytest in $PWD: $*" ;;
+    "-m pdoc"*) echo "pdoc: $*" ;;
 esac
 """
 
@@ -87,6 +88,13 @@ def test_tests_run_in_the_checkout_with_their_arguments(checkout):
     assert result.stdout.startswith(f"pytest in {checkout.root}: -m pytest")
     assert result.stdout.endswith("-k graph or pair\n")
     assert checkout.installed == ["-e .[test]"]
+
+
+def test_the_reference_is_rendered_where_it_is_wanted(checkout):
+    assert checkout.run("docs.sh").stdout.endswith(f"--output-directory {checkout.root}/docs\n")
+    assert checkout.run("docs.sh", "here").stdout.endswith("--output-directory here\n")
+    assert checkout.run("study.sh").returncode == 0
+    assert checkout.installed == ["-e .[docs]"]
 
 
 def test_the_larger_installation_serves_the_smaller(checkout):

@@ -1,4 +1,4 @@
-"""What ``study`` and ``sweep`` have in common: options, precision, processes."""
+"""What ``study`` and ``sweep`` have in common: options, processes."""
 
 import contextlib
 import os
@@ -39,6 +39,13 @@ Restart = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Read and check everything, show the plan, do nothing.")
 ]
+Estimate = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="As --dry-run, and do a few steps to tell how long it may take and how much memory.",
+    ),
+]
 Figures = Annotated[bool, typer.Option("--figures", help="Also write every figure as PDF and PNG.")]
 
 
@@ -46,16 +53,6 @@ def executor_entries(kind: str | None, workers: int | None) -> dict[str, str | i
     """The two options as entries of a study, by dotted path."""
     given = {"executor.kind": kind, "executor.workers": workers}
     return {path: value for path, value in given.items() if value is not None}
-
-
-def work_in_float64() -> None:
-    """Set jax to float64, in which probes resolve energies of 1e-6 eV in thousands.
-
-    A program may do so; a library must not.
-    """
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
 
 
 @contextlib.contextmanager
@@ -128,8 +125,7 @@ def _ending_together() -> Iterator[None]:
 def _leave_at_once(error: BaseException) -> NoReturn:
     from mlffjax.cli import main
 
-    text, code = main.told(error, show=True)
-    print(text, file=sys.stderr)  # noqa: T201
+    code = main.tell(error, show=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

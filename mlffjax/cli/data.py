@@ -99,7 +99,8 @@ def inspect(
 @group.command("convert")
 def convert(
     files: Annotated[
-        list[str], typer.Argument(help="vasprun.xml, OUTCAR, output of pw.x, or what ASE reads.")
+        list[str],
+        typer.Argument(help="vasprun.xml, OUTCAR, output of pw.x or CP2K, or what ASE reads."),
     ],
     out: Out,
     config_type: Annotated[

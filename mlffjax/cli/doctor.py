@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 import mlffjax
+from mlffjax import startup
 from mlffjax.cli._console import open_console
 
 app = typer.Typer()
@@ -76,7 +77,7 @@ def _cache() -> str:
     folder = releases.cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
-        return f"{folder} can be written"
+        return f"{folder} can be written; {startup.told()}"
 
 
 def _data() -> str:

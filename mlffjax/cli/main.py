@@ -9,13 +9,17 @@ import typer
 
 import mlffjax
 from mlffjax import registry
-from mlffjax.errors import MlffjaxError
+from mlffjax.cli import _output
+from mlffjax.errors import MlffjaxError, said
 
 OK, FAILED, REFUSED, UNEXPECTED, INTERRUPTED = 0, 1, 2, 70, 130
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done, but something failed (the output says what); 2 refused, with one "
     "message saying why; 70 an error nobody expected; 130 interrupted."
 )
+
+_arguments: list[str] = []
+"""Of this process, for the form of errors."""
 
 
 def make_app() -> typer.Typer:
@@ -38,6 +42,7 @@ def make_app() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _arguments[:] = arguments
     show = "--traceback" in arguments  # accepted anywhere, before or after the command
     try:
         make_app()([argument for argument in arguments if argument != "--traceback"])
@@ -49,6 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave(error, show=show)
 
 
+def tell(error: BaseException, *, show: bool) -> int:
+    """Tell the user of an error, as the command line asks; returns the exit code."""
+    message, code = told(error, show=show)
+    if _output.wants_json(_arguments):
+        _output.emit("error", {"text": message.removeprefix("error: "), "exit_code": code})
+    else:
+        print(message, file=sys.stderr)  # noqa: T201
+    return code
+
+
 def told(error: BaseException, *, show: bool) -> tuple[str, int]:
     """What the user is told of an error, and the exit code; ``show``: a traceback is shown."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -56,7 +71,7 @@ def told(error: BaseException, *, show: bool) -> tuple[str, int]:
     if isinstance(error, MlffjaxError):
         return f"error: {error}", REFUSED
     hint = "" if show else "\nrun again with --traceback to see where"
-    return f"unexpected error: {type(error).__name__}: {error}{hint}", UNEXPECTED
+    return f"unexpected error: {said(error)}{hint}", UNEXPECTED
 
 
 def _version(wanted: bool) -> None:
@@ -83,9 +98,7 @@ def _options(
 def _leave(error: BaseException, *, show: bool) -> None:
     if show:
         traceback.print_exc()
-    message, code = told(error, show=show)
-    print(message, file=sys.stderr)  # noqa: T201
-    sys.exit(code)
+    sys.exit(tell(error, show=show))
 
 
 if __name__ == "__main__":

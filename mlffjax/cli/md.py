@@ -1,16 +1,20 @@
 """``mlffjax md``: molecular dynamics of a structure."""
 
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mlffjax.cli._console import open_console
+from mlffjax import startup
+from mlffjax.cli import _output, _plan, _progress, _studies
+from mlffjax.cli._output import Output
+
+if TYPE_CHECKING:
+    from mlffjax.study.dynamics import DynamicsConfig
 
 app = typer.Typer()
+CONFIG = "mlffjax.study.dynamics:DynamicsConfig"
 
 
 @app.command("md")
@@ -28,66 +32,65 @@ def md(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say how large the run is, and do nothing.")
     ] = False,
+    estimate: _studies.Estimate = False,
+    quiet: _output.Quiet = False,
+    log: _output.LogForm = _output.Log.TEXT,
 ) -> None:
     """Run molecular dynamics; the same command continues an interrupted run, bit by bit.
 
-    Writes production.h5 (H5MD), a checkpoint, and summary.json with averages and errors.
+    Writes production.h5md, a checkpoint, and summary.json with averages and errors.
     """
-    import jax
-
-    # A program may choose its precision; positions and sums of long runs need double.
-    jax.config.update("jax_enable_x64", True)
+    startup.set_up()
     from mlffjax import health
     from mlffjax.config import locate, read
     from mlffjax.study.dynamics import DynamicsConfig, planned, run
 
     path = locate(config)
     wanted = read(path, DynamicsConfig, overrides or ())
-    console = open_console()
+    output = Output(quiet=quiet, log=log)
     plan = planned(wanted, path.parent)
-    console.print(
+    output.say(
         f"{plan.atoms} atoms, {plan.lanes} replica(s), {plan.steps} steps = "
-        f"{plan.picoseconds:g} ps, trajectory {plan.megabytes:.3g} MB",
-        highlight=False,
+        f"{plan.picoseconds:g} ps, trajectory {plan.megabytes:.3g} MB"
     )
-    if dry_run:
+    if dry_run and not estimate:
         return
     health.require_sound_jax()
-    with _Meter(console) as meter:
-        summary = run(wanted, path.parent, out, observe=meter.show)
-    _tell(console, summary, out)
+    if estimate:
+        _estimate(output, wanted, path.parent)
+        return
+    with output.progress() as display:
+        summary = run(wanted, path.parent, out, observe=_meter(display))
+    _tell(output, summary, out)
     if summary["failures"]:
         raise typer.Exit(1)
 
 
-class _Meter(Progress):
-    """A bar per stage with steps per second and the time left."""
+def _estimate(output: Output, wanted: "DynamicsConfig", base: Path) -> None:
+    from mlffjax.study.dynamics import planned, subject
+    from mlffjax.study.estimate import memory_peak, pace_of_dynamics, times
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:g}/{task.total:g} steps {task.fields[speed]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._stages: dict[str, Any] = {}
-        self._since: tuple[float, int] = (0.0, 0)
-
-    def show(self, stage: str, step: int, steps: int) -> None:
-        """Take over what a run reports."""
-        if stage not in self._stages:
-            self._stages[stage] = self.add_task(stage, total=steps, speed="")
-            self._since = (time.monotonic(), step)
-        start, first = self._since
-        passed = time.monotonic() - start
-        rate = (step - first) / passed if passed > 0 else 0.0
-        speed = f"{rate:.3g}/s, {(steps - step) / rate:.0f} s left" if rate > 0 else ""
-        self.update(self._stages[stage], completed=step, speed=speed)
+    potential, system = subject(wanted, base)
+    pace = pace_of_dynamics(potential, system, wanted.md)
+    steps = planned(wanted, base).steps
+    output.say(f"measured here and now: {_plan.spread(pace.seconds)} a step of all replicas")
+    output.say(f"time: {_plan.span(times(pace, steps))}, and {pace.compilation:.0f} s to compile")
+    output.say(f"memory: {memory_peak() / 1e9:.2g} GB used by these few steps")
 
 
-def _tell(console: Console, summary: dict[str, Any], out: Path) -> None:
+def _meter(display: "_progress.Display") -> Callable[[str, int, int], None]:
+    """Takes over what a run reports: the stage, the step, the steps of the stage."""
+    counter = _progress.Counter(display)
+
+    def observe(stage: str, step: int, steps: int) -> None:
+        rate = counter.rate(stage, step)
+        speed = "" if rate is None else f", {rate:.3g} steps/s"
+        counter(stage, f"{stage}: step {step} of {steps}{speed}", step, steps)
+
+    return observe
+
+
+def _tell(output: Output, summary: dict[str, Any], out: Path) -> None:
     for number, replica in enumerate(summary["replicas"]):
         averages = replica.get("averages", {})
         parts = [
@@ -96,10 +99,10 @@ def _tell(console: Console, summary: dict[str, Any], out: Path) -> None:
             if (value := averages.get(name)) and None not in value.values()
         ]
         text = f"replica {number}: {replica['status']}; {', '.join(parts)}".rstrip("; ")
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        output.say(text)
     for failure in summary["failures"]:
-        console.print(f"failed: {failure}", markup=False, style="red", soft_wrap=True)
+        output.fail(failure)
     speed = summary["steps_per_second"]
     if speed:
-        console.print(f"{speed:.3g} steps/s, compilation included", highlight=False)
-    console.print(f"written: {out}", markup=False, highlight=False, soft_wrap=True)
+        output.say(f"{speed:.3g} steps/s, compilation included")
+    output.say(f"written: {out}")

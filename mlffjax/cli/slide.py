@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from mlffjax.cli._console import open_console
+from mlffjax import startup
+from mlffjax.cli import _output, _plan, _progress, _studies
+from mlffjax.cli._output import Output
 
 if TYPE_CHECKING:
-    from mlffjax.study.slide import SlideConfig
+    from mlffjax.study.slide import SlideConfig, SlidePlan
 
 app = typer.Typer()
-CONFIGS = (".yaml", ".yml")
+CONFIG = "mlffjax.study.slide:SlideConfig"
+SUFFIXES = (".yaml", ".yml")
 
 
 @app.command("slide")
@@ -31,38 +32,36 @@ def slide(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path(
         "results/slide"
     ),
+    dry_run: _studies.DryRun = False,
+    estimate: _studies.Estimate = False,
+    quiet: _output.Quiet = False,
+    log: _output.LogForm = _output.Log.TEXT,
 ) -> None:
     """Slide layers along a line or over a whole surface; writes slide.json, slide.npz, line.extxyz.
 
     Layers are found in the structure. Useful entries: potential=DIR, surface=[12,12],
     direction=[1,-1,0], relaxation=gap, dispersion=d3bj, images=25.
     """
-    import jax
-
-    # A program may choose its precision; energies of sliding are small differences.
-    jax.config.update("jax_enable_x64", True)
+    startup.set_up()
     from mlffjax import health
-    from mlffjax.study.slide import run
+    from mlffjax.study.slide import planned, run
 
     health.require_sound_jax()
     wanted, base = _wanted(source, overrides or [])
-    console = open_console()
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bar:
-        tasks = {name: bar.add_task(name, total=None) for name in ("line", "surface")}
+    output = Output(quiet=quiet, log=log)
+    if dry_run or estimate:
+        _tell_plan(output, wanted, planned(wanted, base), estimate=estimate)
+        return
+    with output.progress() as display:
+        counter = _progress.Counter(display)
 
         def observe(what: str, done: int, every: int) -> None:
-            bar.update(tasks[what], completed=done, total=every)
+            counter(what, f"{what}: {done} of {every} structures", done, every)
 
         outcome = run(wanted, base, out, observe=observe)
-    _tell(console, outcome.report, out)
+    _tell(output, outcome.report, out)
     for failure in outcome.failures:
-        console.print(f"failed: {failure}", markup=False, style="red", soft_wrap=True)
+        output.fail(failure)
     if outcome.failures:
         raise typer.Exit(1)
 
@@ -72,14 +71,50 @@ def _wanted(source: str, overrides: list[str]) -> "tuple[SlideConfig, Path]":
     from mlffjax.config import BUNDLED, assemble, locate, read
     from mlffjax.study.slide import SlideConfig
 
-    if Path(source).suffix in CONFIGS:
+    if Path(source).suffix in SUFFIXES:
         path = locate(source)
         return read(path, SlideConfig, overrides), path.parent
     name = source if source.startswith(BUNDLED) else str(Path(source).absolute())
     return assemble({"structure": name}, SlideConfig, overrides, where=source), Path.cwd()
 
 
-def _tell(console: Console, report: dict[str, Any], out: Path) -> None:
+def _tell_plan(output: Output, wanted: "SlideConfig", plan: "SlidePlan", *, estimate: bool) -> None:
+    sizes = ", ".join(str(len(layer.atoms)) for layer in plan.layers.layers)
+    x, y, z = plan.vector
+    shifts = wanted.images + (
+        0 if wanted.surface is None else wanted.surface[0] * wanted.surface[1]
+    )
+    relaxed = (
+        "" if wanted.relaxation == "rigid" else f", each relaxed in up to {wanted.steps} steps"
+    )
+    lines = [
+        f"{len(plan.frame.system.numbers)} atoms in {len(plan.layers.layers)} layers of {sizes}; "
+        f"{int(plan.along.moving.sum())} atoms move, {plan.along.interfaces} sheared gap(s)",
+        f"line of {wanted.images} images along ({x:.3f}, {y:.3f}, {z:.3f}) Å",
+    ]
+    if wanted.surface is not None:
+        lines.append(f"surface of {wanted.surface[0]} x {wanted.surface[1]} shifts")
+    lines.append(f"{shifts} structures to evaluate{relaxed}; model {plan.model.described}")
+    if estimate:
+        lines += _estimate(plan, shifts, wanted.steps if relaxed else 1)
+    for text in lines:
+        output.say(text)
+
+
+def _estimate(plan: "SlidePlan", shifts: int, steps: int) -> list[str]:
+    from mlffjax.study.estimate import memory_peak, pace_of_atoms, times
+
+    system = plan.frame.system
+    pace = pace_of_atoms(plan.model.potential, [system])
+    total = times(pace, shifts * steps * len(system.numbers))
+    return [
+        f"measured here and now: {_plan.spread(pace.seconds)} an atom",
+        f"time: at most {_plan.span(total)}, without compilation and new neighbour lists",
+        f"memory: {memory_peak() / 1e9:.2g} GB used by one structure",
+    ]
+
+
+def _tell(output: Output, report: dict[str, Any], out: Path) -> None:
     layers = report["layers"]
     sizes = ", ".join(str(len(atoms)) for atoms in layers["atoms"])
     lines = [f"{len(layers['atoms'])} layers of {sizes} atoms, {layers['area']:.2f} Å² of plane"]
@@ -94,7 +129,7 @@ def _tell(console: Console, report: dict[str, Any], out: Path) -> None:
             f"{high:.3f} Å apart; closure {part['closure_error']:.1g} eV"
         ]
     for text in (*lines, f"written: {out}"):
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        output.say(text)
 
 
 def _energy(part: dict[str, Any], name: str) -> str:

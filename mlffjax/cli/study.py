@@ -4,15 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from mlffjax.cli import _plan, _progress, _studies, _verdict
-from mlffjax.cli._console import open_console
+from mlffjax import startup
+from mlffjax.cli import _output, _plan, _studies, _verdict
+from mlffjax.cli._output import Output
 
 if TYPE_CHECKING:
     from mlffjax.study.records import StudyRecords
 
 app = typer.Typer()
+CONFIG = "mlffjax.study.config:StudyConfig"
 
 
 @app.command("study")
@@ -31,6 +32,9 @@ def study(
     restart: _studies.Restart = False,
     figures: _studies.Figures = False,
     dry_run: _studies.DryRun = False,
+    estimate: _studies.Estimate = False,
+    quiet: _output.Quiet = False,
+    log: _output.LogForm = _output.Log.TEXT,
 ) -> None:
     """Train and probe the candidates of a study, judge them, and write report.html.
 
@@ -38,7 +42,7 @@ def study(
     interrupted study, in the middle of a training too, and repeats a failed run. Changed settings
     make new runs beside the finished ones.
     """
-    _studies.work_in_float64()
+    startup.set_up()
     from mlffjax.config import locate, read
     from mlffjax.report.document import write_report
     from mlffjax.study.config import StudyConfig
@@ -48,31 +52,31 @@ def study(
     entries = _studies.executor_entries(executor, workers)
     changes = [*(overrides or ()), *(f"{name}={value}" for name, value in entries.items())]
     wanted = read(path, StudyConfig, changes)
-    if dry_run:
+    output = Output(quiet=quiet, log=log)
+    if dry_run or estimate:
         from mlffjax.study.plan import make_plan
 
-        _plan.show(open_console(), make_plan(wanted, path.parent))
+        _plan.show(output, make_plan(wanted, path.parent), estimate=estimate)
         return
     directory = out or Path("results") / wanted.name
     with _studies.leading(wanted, path.parent) as first:
         if not first:
             return
-        console = open_console()
-        with _progress.Display(console) as display:
+        with output.progress() as display:
             records = execute(wanted, path.parent, directory, observe=display, restart=restart)
             report = write_report(directory, figures=figures)
-        _conclude(console, records, report)
+        _conclude(output, records, report)
 
 
-def _conclude(console: Console, records: "StudyRecords", report: Path) -> None:
+def _conclude(output: Output, records: "StudyRecords", report: Path) -> None:
     from mlffjax.study.verdict import Verdict
 
     if records.summary is not None:
-        _verdict.show(console, Verdict.model_validate(records.summary["verdict"]))
+        _verdict.show(output.console, Verdict.model_validate(records.summary["verdict"]))
     for warning in (*records.info.warnings, *records.warnings):
-        console.print(f"warning: {warning}", markup=False, style="yellow")
-    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+        output.warn(warning)
+    output.say(f"report: {report}")
     if failures := records.failures():
         for failure in failures:
-            console.print(f"failed: {failure}", markup=False, style="red", soft_wrap=True)
+            output.fail(failure)
         raise typer.Exit(1)

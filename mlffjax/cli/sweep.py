@@ -7,16 +7,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mlffjax.cli import _progress, _studies
-from mlffjax.cli._console import open_console
+from mlffjax import startup
+from mlffjax.cli import _output, _plan, _studies
+from mlffjax.cli._output import Output
 
 if TYPE_CHECKING:
+    from mlffjax.study.config import StudyConfig
     from mlffjax.study.sweep import Outcome, SweepInfo
+    from mlffjax.study.sweep_config import SweepConfig
 
 SHOWN = 20
 """Variants in the table; all are in sweep.json."""
 
 app = typer.Typer()
+CONFIG = "mlffjax.study.sweep_config:SweepConfig"
 
 
 @app.command("sweep")
@@ -30,6 +34,10 @@ def sweep(
     workers: _studies.Workers = None,
     restart: _studies.Restart = False,
     figures: _studies.Figures = False,
+    dry_run: _studies.DryRun = False,
+    estimate: _studies.Estimate = False,
+    quiet: _output.Quiet = False,
+    log: _output.LogForm = _output.Log.TEXT,
 ) -> None:
     """Vary one run of a study over a grid, or let optuna search; train and probe, rank, report.
 
@@ -37,7 +45,7 @@ def sweep(
     at a time as executor.together says. What is finished in the output directory is not done again:
     the same command continues an interrupted sweep.
     """
-    _studies.work_in_float64()
+    startup.set_up()
     from mlffjax.config import locate, read
     from mlffjax.report.document import write_report
     from mlffjax.study import sweep as sweeps
@@ -49,25 +57,42 @@ def sweep(
     wanted = wanted.model_copy(update={"change": change})
     directory = out or Path("results") / wanted.name
     study, base = sweeps.whole_study(wanted, path.parent)
+    output = Output(quiet=quiet, log=log)
+    if dry_run or estimate:
+        _show_plan(output, wanted, study, base, estimate=estimate)
+        return
     with _studies.leading(study, base, known=wanted.search is None) as first:
         if not first:
             return
-        console = open_console()
-        with _progress.Display(console) as display:
+        with output.progress() as display:
             outcome = sweeps.sweep(wanted, path.parent, directory, observe=display, restart=restart)
             report = write_report(directory, figures=figures)
-        _conclude(console, outcome, report)
+        _conclude(output, outcome, report)
 
 
-def _conclude(console: Console, outcome: "Outcome", report: Path) -> None:
-    show(console, outcome.info)
+def _show_plan(
+    output: Output, wanted: "SweepConfig", study: "StudyConfig", base: Path, *, estimate: bool
+) -> None:
+    from mlffjax.study.plan import make_plan
+
+    if wanted.search is not None:
+        search = wanted.search
+        output.say(
+            f"a search of {search.trials} variants, {search.batch} at a time, chosen by what came "
+            f"of others; this is the study whose run {wanted.run!r} is varied:"
+        )
+    _plan.show(output, make_plan(study, base), estimate=estimate)
+
+
+def _conclude(output: Output, outcome: "Outcome", report: Path) -> None:
+    show(output.console, outcome.info)
     records = outcome.records
     for caution in (*outcome.info.cautions, *records.info.warnings, *records.warnings):
-        console.print(f"note: {caution}", markup=False, style="yellow", soft_wrap=True)
-    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+        output.warn(caution, label="note")
+    output.say(f"report: {report}")
     if failures := records.failures():
         for failure in failures:
-            console.print(f"failed: {failure}", markup=False, style="red", soft_wrap=True)
+            output.fail(failure)
         raise typer.Exit(1)
 
 

@@ -24,9 +24,18 @@ def lanes(count: int) -> int:
     return 1 if jax.default_backend() == "cpu" else min(count, LANES)
 
 
-def mapped(function: Callable[[PyTree], Result], tree: PyTree) -> Result:
-    """Apply ``function`` to every element of the leading axis of ``tree``; stack the results."""
-    return jax.lax.map(function, tree, batch_size=lanes(trees.length(tree)))
+def mapped(
+    function: Callable[[PyTree], Result], tree: PyTree, *, together: bool = False
+) -> Result:
+    """Apply ``function`` to every element of the leading axis of ``tree``; stack the results.
+
+    Args:
+        function: of one element.
+        tree: its leaves share the axis.
+        together: vectorise over the axis on every device; for what is computed elsewhere.
+    """
+    count = trees.length(tree)
+    return jax.lax.map(function, tree, batch_size=count if together else lanes(count))
 
 
 def alike(sizes: Sequence[int]) -> list[list[int]]:

@@ -73,7 +73,7 @@ def profile(potential: Potential, images: Graph) -> Profile:
         energy, gradient = jax.value_and_grad(total)(image.positions)
         return Profile(energy, jnp.where(image.atom_mask[:, None], -gradient, 0))
 
-    return mapped(single, images)
+    return mapped(single, images, together=getattr(potential.model, "asks_together", False))
 
 
 def tangents(path: Path) -> Float[np.ndarray, "images atoms 3"]:

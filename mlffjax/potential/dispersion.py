@@ -29,7 +29,7 @@ from mlffjax.errors import CompatibilityError, ConfigError, InputError, MissingE
 from mlffjax.graphs.graph import Graph
 from mlffjax.potential.base import EnergyModel, Potential
 from mlffjax.potential.card import Card
-from mlffjax.potential.host_energy import HostResult, energies, shares
+from mlffjax.potential.host_energy import HostResult, energies, one_by_one, shares
 from mlffjax.structures.system import Frame, System
 
 Damping = Literal["d3bj", "d3zero"]
@@ -90,10 +90,14 @@ class DispersionCorrected:
         """Features of the model."""
         return self.base.features(params, graph)  # type: ignore[attr-defined]
 
-    def evaluate(self, system: System, *, derivatives: bool, stress: bool) -> HostResult:
-        """The correction for one structure; on the host."""
+    def evaluate(
+        self, systems: Sequence[System], *, derivatives: bool, stress: bool
+    ) -> list[HostResult]:
+        """The correction for structures; on the host."""
         del derivatives, stress  # the library gives all of them in one go
-        return correction(system, self.method, damping=self.damping)
+        return one_by_one(
+            lambda system: correction(system, self.method, damping=self.damping), systems
+        )
 
 
 def corrected(

@@ -1,9 +1,10 @@
 """Energies computed by a program on the host, as a differentiable JAX function.
 
-A ``HostModel`` turns one structure into energy, forces and stress. ``energies`` calls it from
+A ``HostModel`` turns structures into energies, forces and stresses. ``energies`` calls it from
 compiled code, and its derivative by positions and cell are the forces and the stress the program
 gives; so forces, stresses, bands and relaxations work on it unchanged, under ``jit``, ``vmap``
-and ``lax.map`` (one structure at a time) and in either precision. Second derivatives do not exist.
+and ``lax.map`` and in either precision. The structures of a graph, and those along axes that
+``vmap`` adds, reach the program together. Second derivatives do not exist.
 
 With both positions r and cell vectors h as independent variables, a strain moves them together, so
 ``h^T dE/dh = V stress - r^T dE/dr`` gives the derivative by the cell.
@@ -12,6 +13,8 @@ A graph does not say which directions are periodic. A cell vector of zero length
 a model's ``pbc`` says so. Where that contradicts the edges of the graph an error is raised.
 """
 
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -23,12 +26,20 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float64
 
 from mlffjax.arrays import Array, Float
-from mlffjax.errors import InputError
+from mlffjax.errors import InputError, MlffjaxError
 from mlffjax.graphs.graph import Graph, atom_counts
 from mlffjax.graphs.neighbors import neighbors_within
 from mlffjax.structures.system import System
 
 SEEN = 0.75  # of the cutoff; images nearer than this must be among a graph's edges
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """JAX logs what a callback raises, with all its traceback, and raises it as well."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], MlffjaxError)
+
+
+logging.getLogger(jax.pure_callback.__module__).addFilter(_is_news)
 
 
 class HostResult(NamedTuple):
@@ -37,6 +48,18 @@ class HostResult(NamedTuple):
     energy: float  # eV
     forces: Float64[np.ndarray, "atoms 3"]  # eV/Å
     stress: Float64[np.ndarray, "3 3"] | None  # eV/Å³, ASE sign; None if it cannot be had
+
+
+class HostFailure(Exception):
+    """A program failed for a structure.
+
+    Attributes:
+        index: of the structure among those asked about; None if that is not known.
+    """
+
+    def __init__(self, index: int | None, message: str) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class HostModel(Protocol):
@@ -57,9 +80,32 @@ class HostModel(Protocol):
         """Directions that are periodic where the cell vector is not zero."""
         ...
 
-    def evaluate(self, system: System, *, derivatives: bool, stress: bool) -> HostResult:
-        """Energy of one structure, with forces and stress if asked for."""
+    def evaluate(
+        self, systems: Sequence[System], *, derivatives: bool, stress: bool
+    ) -> list[HostResult]:
+        """Energies of structures, with forces and stresses if asked for.
+
+        Raises:
+            HostFailure: a structure cannot be evaluated.
+        """
         ...
+
+
+def one_by_one(
+    function: Callable[[System], HostResult], systems: Sequence[System]
+) -> list[HostResult]:
+    """Evaluate structures in turn.
+
+    Raises:
+        HostFailure: the function raised something.
+    """
+    results = []
+    for index, system in enumerate(systems):
+        try:
+            results.append(function(system))
+        except Exception as error:  # programs of others raise anything
+            raise HostFailure(index, f"{type(error).__name__}: {error}") from error
+    return results
 
 
 def energies(model: HostModel, graph: Graph) -> Float[Array, "graphs"]:
@@ -100,9 +146,9 @@ def _call(model: HostModel, rest: tuple[Array, ...], *, order: int) -> Any:
 
     def evaluate(*arrays: Array) -> tuple[np.ndarray, ...]:
         found = _evaluate(model, [np.asarray(array) for array in arrays], order)
-        return tuple(f.astype(s.dtype) for f, s in zip(found, shapes[: order + 1], strict=True))
+        return tuple(each.astype(positions.dtype) for each in found)
 
-    return jax.pure_callback(evaluate, shapes[: order + 1], *rest, vmap_method="sequential")
+    return jax.pure_callback(evaluate, shapes[: order + 1], *rest, vmap_method="broadcast_all")
 
 
 def _energies(model: HostModel, *rest: Array) -> Array:
@@ -129,36 +175,55 @@ def _energies(model: HostModel, *rest: Array) -> Array:
 
 
 def _evaluate(model: HostModel, arrays: list[np.ndarray], order: int) -> tuple[np.ndarray, ...]:
-    """Evaluate every structure of a graph."""
-    positions, cell, species, crossed, atom_graph, atom_mask, graph_mask = arrays
-    energy = np.zeros(len(cell))
-    forces = np.zeros(positions.shape)
-    by_cell = np.zeros(cell.shape)
-    for index in np.flatnonzero(graph_mask):
-        own = (atom_graph == index) & atom_mask
-        through = np.asarray(crossed[own].any(axis=0))
-        system = _system(model, positions[own], cell[index], species[own], through)
-        found = _sound(model, system, order)
-        energy[index], forces[own] = found.energy, found.forces
-        if order == 2:
-            by_cell[index] = _by_cell(system, found)
-    return (energy, forces, by_cell)[: order + 1]
-
-
-def _sound(model: HostModel, system: System, order: int) -> HostResult:
-    """The host's answer, or an error that names the structure."""
-    try:
-        found = model.evaluate(system, derivatives=order > 0, stress=order > 1)
-    except Exception as error:  # programs of others raise anything
-        raise InputError(
-            f"{_describe(model)} failed for {_formula(system)}: {type(error).__name__}: {error}"
-        ) from error
-    if not (np.isfinite(found.energy) and np.isfinite(found.forces).all()):
-        raise InputError(
-            f"expected finite energy and forces, got NaN or infinity from {_describe(model)} for "
-            f"{_formula(system)}; look at the geometry"
+    """Evaluate every structure of a graph, or of graphs along leading axes."""
+    lead = arrays[1].shape[:-3]
+    flat = [array.reshape(-1, *array.shape[len(lead) :]) for array in arrays]
+    energy = np.zeros(flat[1].shape[:2])
+    forces = np.zeros(flat[0].shape)
+    by_cell = np.zeros(flat[1].shape)
+    places, systems = [], []
+    for row in range(len(energy)):
+        positions, cell, species, crossed, atom_graph, atom_mask, graph_mask = (
+            a[row] for a in flat
         )
-    return found
+        for index in np.flatnonzero(graph_mask):
+            own = (atom_graph == index) & atom_mask
+            through = np.asarray(crossed[own].any(axis=0))
+            places.append((row, index, own))
+            systems.append(_system(model, positions[own], cell[index], species[own], through))
+    for (row, index, own), system, found in zip(
+        places, systems, _sound(model, systems, order), strict=True
+    ):
+        energy[row, index], forces[row, own] = found.energy, found.forces
+        if order == 2:
+            by_cell[row, index] = _by_cell(system, found)
+    found = (energy, forces, by_cell)[: order + 1]
+    return tuple(each.reshape(*lead, *each.shape[1:]) for each in found)
+
+
+def _sound(model: HostModel, systems: Sequence[System], order: int) -> list[HostResult]:
+    """The host's answers, or an error that names the structure."""
+    if not systems:
+        return []
+    try:
+        results = model.evaluate(systems, derivatives=order > 0, stress=order > 1)
+    except HostFailure as error:
+        raise InputError(
+            f"{_describe(model)} failed for {_named(systems, error.index)}: {error}"
+        ) from error
+    for system, found in zip(systems, results, strict=True):
+        if not (np.isfinite(found.energy) and np.isfinite(found.forces).all()):
+            raise InputError(
+                f"expected finite energy and forces, got NaN or infinity from {_describe(model)} "
+                f"for {_formula(system)}; look at the geometry"
+            )
+    return results
+
+
+def _named(systems: Sequence[System], index: int | None) -> str:
+    if index is not None:
+        return _formula(systems[index])
+    return f"one of {len(systems)} structures, the first of which is {_formula(systems[0])}"
 
 
 def _describe(model: HostModel) -> str:

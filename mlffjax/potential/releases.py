@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from mlffjax import startup
 from mlffjax.durable import write_bytes
 from mlffjax.errors import InputError
 
@@ -110,11 +111,8 @@ def find(name: str) -> Release:
 
 
 def cache_folder() -> Path:
-    """``models`` in ``$MLFFJAX_CACHE``, or in ``mlffjax`` of the user's cache directory."""
-    if own := os.environ.get("MLFFJAX_CACHE"):
-        return Path(own).expanduser() / "models"
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches).expanduser() / "mlffjax" / "models"
+    """``models`` in the cache directory of the user, see ``startup.user_cache``."""
+    return startup.user_cache() / "models"
 
 
 def fetch(

@@ -26,7 +26,7 @@ elements]; ``drift_dissimilarity``, ``drift_cosine``, ``drift_displacement`` [la
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ from mlffjax.errors import ConfigError
 from mlffjax.potential.base import Potential
 from mlffjax.probes import _example, _recipe
 from mlffjax.probes._dynamics import Start
-from mlffjax.probes._probe import Context, Probe, Section
+from mlffjax.probes._probe import Context, Name, Probe, Section
 from mlffjax.representation import features as representation
 from mlffjax.representation.descriptors import Recipe
 from mlffjax.representation.drift import Drift, drift
@@ -58,7 +58,7 @@ class Config(Section):
 
     uses: ClassVar[frozenset[str]] = frozenset({"frames", "paths", "trajectories", "foundation"})
 
-    name: str = "representation"
+    name: Name = "representation"
     mode: Literal["like_for_like", "paper"] = "like_for_like"
     config_types: tuple[str, ...] = ("*",)
     """Kinds of frames; patterns."""
@@ -92,11 +92,24 @@ class Config(Section):
         return self
 
 
+class Given(NamedTuple):
+    """What another program computed at the structures of ``structures``, atom by atom in order.
+
+    Attributes:
+        layers: features [atoms, channels] by layer, first to last; may be empty.
+        forces: eV/Å [atoms, 3], or None.
+    """
+
+    layers: tuple[np.ndarray, ...]
+    forces: np.ndarray | None
+
+
 class _Data(NamedTuple):
     systems: tuple[System, ...]
     kinds: tuple[str, ...]  # of the structures
     elements: tuple[int, ...]  # that occur
-    packed: Packed
+    numbers: np.ndarray  # [atoms]
+    frame: np.ndarray  # [atoms]
     rows: np.ndarray
     foundation: NodeFeatures | None
 
@@ -116,25 +129,51 @@ def build(config: Config, context: Context) -> Probe:
     """
     if config.mode == "paper":
         return _recipe.build(config, context)
-    kinds, systems = _structures(config, context)
+    data, why = _data(config, context)
+    packed = representation.packed(data.systems, context.elements, context.cutoff)
+    return _probe(config, data, why, functools.partial(_measure, config, data, packed))
+
+
+def build_given(config: Config, context: Context, given: Given) -> Probe:
+    """The probe of a potential whose features another program computed; it measures nothing else.
+
+    Raises:
+        ConfigError: as ``build``, or the mode is ``paper``.
+        InputError: arrays do not fit the structures, or are not finite.
+    """
+    if config.mode == "paper":
+        raise ConfigError(
+            f"probe {config.name}: mode paper needs a potential that can be run, got arrays"
+        )
+    data, why = _data(config, context)
+    forces = None if given.forces is None else from_arrays([given.forces], data.systems).layers[0]
+    found = from_arrays(given.layers, data.systems) if given.layers else None
+    kept = _kept(config, data, found, forces)
+    return _probe(config, data, why, lambda potential: kept)
+
+
+def _data(config: Config, context: Context) -> tuple[_Data, str]:
+    """Structures, atoms and the foundation at them, and why that may be missing."""
+    kinds, systems = structures(config, context)
     numbers = np.concatenate([system.numbers for system in systems])
+    frame = np.repeat(np.arange(len(systems)), [len(system.numbers) for system in systems])
     elements = tuple(int(number) for number in np.unique(numbers))
     foundation, why = _foundation(context, systems, elements)
-    data = _Data(
-        systems,
-        kinds,
-        elements,
-        representation.packed(systems, context.elements, context.cutoff),
-        _rows(numbers, config.rows, config.seed),
-        foundation,
-    )
-    names = _names(elements)
+    rows = _rows(numbers, config.rows, config.seed)
+    return _Data(systems, kinds, elements, numbers, frame, rows, foundation), why
+
+
+def _probe(
+    config: Config, data: _Data, why: str, measure: Callable[[Potential], dict[str, Any]]
+) -> Probe:
+    names = _names(data.elements)
     reasons = dict.fromkeys(names, why) if why else {}
-    if len(set(kinds)) < 2:
-        reasons |= dict.fromkeys(SILHOUETTE, f"there is one kind of structure only, {kinds[0]}")
+    if len(set(data.kinds)) < 2:
+        only = f"there is one kind of structure only, {data.kinds[0]}"
+        reasons |= dict.fromkeys(SILHOUETTE, only)
     return Probe(
         name=config.name,
-        measure=functools.partial(_measure, config, data),
+        measure=measure,
         units=dict.fromkeys((*names, *SILHOUETTE), ""),
         compiled=False,
         constants=_constants(data),
@@ -142,8 +181,12 @@ def build(config: Config, context: Context) -> Probe:
     )
 
 
-def _structures(config: Config, context: Context) -> tuple[tuple[str, ...], tuple[System, ...]]:
-    """Kinds and structures: frames of the data set, then images of paths."""
+def structures(config: Config, context: Context) -> tuple[tuple[str, ...], tuple[System, ...]]:
+    """Kinds and structures: frames of the data set, then images of paths.
+
+    Raises:
+        ConfigError: there is none, or no such path.
+    """
     chosen = _recipe.evenly(context.frames, config.config_types, config.frames)
     kinds = [frame.config_type for frame in chosen]
     systems = [frame.system for frame in chosen]
@@ -190,15 +233,24 @@ def _names(elements: Sequence[int]) -> list[str]:
     return [f"{name}{tail}" for name in DRIFT for tail in tails]
 
 
-def _measure(config: Config, data: _Data, potential: Potential) -> dict[str, Any]:
-    forces = representation.outputs_of(potential, data.packed).forces
+def _measure(config: Config, data: _Data, packed: Packed, potential: Potential) -> dict[str, Any]:
+    forces = representation.outputs_of(potential, packed).forces
     # Forces are checked as if they were features: both say where a potential has diverged.
     from_arrays([forces], data.systems)
-    kept: dict[str, Any] = {"forces": _single(forces[data.rows])}
-    if "features" not in potential.model.supports:
+    found = None
+    if "features" in potential.model.supports:
+        found = from_arrays(representation.layers_of(potential, packed), data.systems)
+    return _kept(config, data, found, forces)
+
+
+def _kept(
+    config: Config, data: _Data, found: NodeFeatures | None, forces: np.ndarray | None
+) -> dict[str, Any]:
+    """Metrics, and arrays at the atoms that are kept."""
+    kept: dict[str, Any] = {} if forces is None else {"forces": _single(forces[data.rows])}
+    if found is None:
         nothing = (*_names(data.elements), *SILHOUETTE)
         return kept | dict.fromkeys(nothing, np.asarray(np.nan))
-    found = from_arrays(representation.layers_of(potential, data.packed), data.systems)
     for place, layer in enumerate(found.layers, start=1):
         kept[f"layer{place}"] = _single(layer[data.rows])
     means = pooled(found, data.elements, spread=False)
@@ -238,10 +290,9 @@ def _constants(data: _Data) -> dict[str, np.ndarray]:
     digest = hashlib.sha256(data.rows.tobytes())
     for system in data.systems:
         digest.update(system.numbers.tobytes() + system.positions.tobytes() + system.cell.tobytes())
-    frame = data.packed.frame
     counts = np.stack(
         [
-            np.bincount(frame[data.packed.numbers == z], minlength=len(data.systems))
+            np.bincount(data.frame[data.numbers == z], minlength=len(data.systems))
             for z in data.elements
         ],
         axis=1,
@@ -250,8 +301,8 @@ def _constants(data: _Data) -> dict[str, np.ndarray]:
         "structures": np.array([digest.hexdigest()[:16]]),
         "elements": np.array([symbol(z) for z in data.elements]),
         "drift_groups": np.array(["all", *(symbol(z) for z in data.elements)]),
-        "row_number": data.packed.numbers[data.rows],
-        "row_frame": frame[data.rows],
+        "row_number": data.numbers[data.rows],
+        "row_frame": data.frame[data.rows],
         "frame_kind": np.array(data.kinds),
         "frame_count": counts,
     }

@@ -13,7 +13,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 import mlffjax
-from mlffjax.durable import write_bytes
+from mlffjax.durable import tidy, write_bytes
 from mlffjax.report import interactive, panels, publication, structures, style, tables
 from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure, Panel
@@ -41,13 +41,13 @@ def write_report(out: Path, *, figures: bool = False) -> Path:
         InputError: ``out`` holds no study.
     """
     study = load_study(out)
+    tidy(Path(out))
     looks = style.looks(list(study.by_name()))
     content = sections(study, looks)
     path = Path(out) / REPORT
     write_bytes(path, render(study, content, looks).encode())
     if figures:
         folder = Path(out) / FIGURES
-        folder.mkdir(exist_ok=True)
         for block in (block for section in content for block in section.blocks):
             if isinstance(block, Figure) and block.panels:
                 publication.save(block, folder)
@@ -143,7 +143,7 @@ def _block(
 def _spoken(panel: Panel) -> str:
     """What a screen reader says of a panel."""
     bars = [
-        f"{t.series} {t.y[0]:+.2f}" for t in panel.traces if t.form == "bar" and t.y[0] is not None
+        f"{t.series} {t.y[0]:+.3g}" for t in panel.traces if t.form == "bar" and t.y[0] is not None
     ]
     if bars:
         return f"{panel.title}: {panel.y_label}: {', '.join(bars)}."

@@ -29,6 +29,7 @@ Looks = Mapping[str, Look]
 CLOUD_POINTS = 1500  # per candidate and panel: enough to see the shape, few enough to draw at once
 MANY = 8  # candidates whose parity is drawn; tables hold the errors of all
 FEW = 100  # so few points are drawn large
+NO_CURVE = ("epoch", "seconds")  # of a history: the abscissa, and what the table of runs tells
 HISTORY_POINTS = 250  # at most, per run and panel
 EVERY_POINT = 6000  # of a panel with many runs, which has to be drawn at once and kept small
 TALLEST = 15.0  # a profile may leave the frame above this multiple of the reference's height
@@ -299,7 +300,9 @@ def history_figure(study: StudyRecords, looks: Looks) -> Figure:
         f"Every trained run by itself. At most {HISTORY_POINTS} epochs of a run are drawn, evenly "
         "chosen.",
     )
-    columns = dict.fromkeys(name for run in study.runs for name in run.history if name != "epoch")
+    columns = dict.fromkeys(
+        name for run in study.runs for name in run.history if name not in NO_CURVE
+    )
     panels = [panel for c in columns if (panel := _history_panel(study, c, looks)) is not None]
     if not panels:
         return figure._replace(missing="No run of this study was trained, so there is no history.")

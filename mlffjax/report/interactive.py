@@ -50,6 +50,10 @@ def describe(panel: Panel) -> dict[str, Any]:
         layout["yaxis"] |= {"zeroline": True, "zerolinecolor": style.GREY}
         layout["bargap"] = 0.35
         layout["barmode"] = "group"
+        if any(trace.form == "cells" for trace in panel.traces):
+            layout["yaxis"] |= places | {"zeroline": False, "showgrid": False}
+            layout["yaxis"] |= {"range": [len(panel.ticks) - 0.5, -0.5]}  # first row on top
+            layout["xaxis"] |= {"tickangle": -60}  # cells are narrower than bars
     if panel.log_y:
         layout["yaxis"] |= {"type": "log", "dtick": "D2"}
     if panel.log_x:
@@ -61,7 +65,7 @@ def describe(panel: Panel) -> dict[str, Any]:
         layout["yaxis"] |= {"range": list(panel.window)}
     data = [_trace(trace) for trace in panel.traces]
     for trace, drawn in zip(panel.traces, data, strict=True):
-        if trace.form == "map":
+        if trace.form in ("map", "cells"):
             drawn["colorbar"] = {"title": {"text": _text(panel.z_label), "side": "right"}}
             if panel.z_window is not None:
                 drawn["zmin"], drawn["zmax"] = panel.z_window
@@ -137,7 +141,7 @@ def _bar(trace: Trace) -> dict[str, Any]:
         "type": "bar",
         "marker": {"color": trace.look.color},
         "width": 0.6,
-        "texttemplate": "%{y:+.2f}",
+        "texttemplate": "%{y:+.3~g}",
         "textposition": "outside",
         "cliponaxis": False,
         **_ends(trace),
@@ -159,8 +163,23 @@ def _map(trace: Trace) -> dict[str, Any]:
     }
 
 
+def _cells(trace: Trace) -> dict[str, Any]:
+    x, y, rows = rows_of(trace)
+    return {
+        "type": "heatmap",
+        "x": _rounded(x),
+        "y": _rounded(y),
+        "z": [_rounded(row, digits=4) for row in rows],
+        "colorscale": style.COLORS,
+        "reversescale": True,
+        "texttemplate": "%{z:.2f}",
+        "hovertemplate": "%{fullData.name}<br>%{x}, %{y}: %{z:.4~g}<extra></extra>",
+    }
+
+
 _FORMS = {
     "map": _map,
+    "cells": _cells,
     "line": _line,
     "seed": _seed,
     "guide": _guide,

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from mlffjax.report.style import Look
 
-Form = Literal["line", "seed", "band", "marks", "cloud", "bar", "guide", "map"]
+Form = Literal["line", "seed", "band", "marks", "cloud", "bar", "guide", "map", "cells"]
 Numbers = tuple[float | None, ...]
 
 DIGITS = 7  # more than a screen or a printed page shows
@@ -27,7 +27,8 @@ class Trace(NamedTuple):
         form: ``line`` main curve, ``seed`` thin curve of one run, ``band`` between ``low`` and
             ``high``, ``marks`` single points, ``cloud`` many faint points, ``bar`` bars from zero
             with ``low`` and ``high`` as ends of error bars, ``guide`` an auxiliary line, ``map``
-            colours ``z`` of a rectangular grid, point by point with x running fastest.
+            colours ``z`` of a rectangular grid, point by point with x running fastest, ``cells``
+            the same as squares with their numbers, of rows and columns that have names.
         x: abscissae; for bars, places 0, 1, 2 ... named by the ticks of the panel.
         y: ordinates; None where the run gave no finite number.
         run: which run, shown on hovering; empty for a mean over runs.
@@ -48,7 +49,7 @@ class Trace(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes; ``ticks`` names the places 0, 1, 2 ... of a bar plot.
+    """One pair of axes; ``ticks`` names the places 0, 1, 2 ... of bars, and of ``cells`` both ways.
 
     ``window`` limits the ordinate where one series would dwarf all others; ``note`` then says so.
     ``z_label`` and ``z_window`` are title and ends of the colours of a map.
@@ -99,7 +100,7 @@ def series_of(figure: Figure) -> dict[str, Look]:
     """Names and looks for the legend, in the order drawn, guides and maps left out."""
     found: dict[str, Look] = {}
     for trace in (trace for panel in figure.panels for trace in panel.traces):
-        if trace.form not in ("guide", "map"):
+        if trace.form not in ("guide", "map", "cells"):
             found.setdefault(trace.series, trace.look)
     return found
 
@@ -170,9 +171,16 @@ def rounded(value: float | None, digits: int = DIGITS) -> float | None:
 def _rows(figure: Figure) -> Iterator[tuple[object, ...]]:
     for panel in figure.panels:
         for trace in panel.traces:
+            columns = panel.ticks if trace.form != "guide" else ()
+            rows = panel.ticks if trace.form == "cells" else ()
             empty = (None,) * len(trace.x)
             ends = (trace.low or empty, trace.high or empty, trace.z or empty)
-            for x, y, low, high, z in zip(trace.x, trace.y or empty, *ends, strict=True):
-                place = panel.ticks[round(x)] if panel.ticks and x is not None else rounded(x)
-                numbers = map(rounded, (y, low, high, z))
-                yield panel.title, trace.series, trace.run, trace.form, place, *numbers
+            for x, y, *others in zip(trace.x, trace.y or empty, *ends, strict=True):
+                place, row = _named(x, columns), _named(y, rows)
+                numbers = map(rounded, others)
+                yield panel.title, trace.series, trace.run, trace.form, place, row, *numbers
+
+
+def _named(value: float | None, ticks: Sequence[str]) -> str | float | None:
+    """A place by the name of its tick, any other number rounded."""
+    return ticks[round(value)] if ticks and value is not None else rounded(value)

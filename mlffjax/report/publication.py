@@ -1,5 +1,6 @@
 """Figures for print, drawn by matplotlib: the same numbers as in the document, as PDF and PNG."""
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
+from mlffjax.durable import write_bytes
 from mlffjax.report import style
 from mlffjax.report.panels import Figure, Numbers, Panel, Trace, rows_of, series_of, shortened
 
@@ -20,7 +22,7 @@ def save(figure: Figure, folder: Path) -> tuple[Path, ...]:
 
     Args:
         figure: one with panels.
-        folder: must exist; files of the same name are replaced.
+        folder: made if need be; files of the same name are replaced.
 
     Returns:
         The files written.
@@ -29,9 +31,11 @@ def save(figure: Figure, folder: Path) -> tuple[Path, ...]:
     with matplotlib.rc_context(style.matplotlib_settings()):
         sheet = _draw(figure)
         for path in paths:
+            content = io.BytesIO()
             # A date in the file would make equal records give unequal files.
             metadata: dict[str, Any] = {"CreationDate": None} if path.suffix == ".pdf" else {}
-            sheet.savefig(path, metadata=metadata)
+            sheet.savefig(content, format=path.suffix[1:], metadata=metadata)
+            write_bytes(path, content.getvalue())
             sheet.set_layout_engine("none")  # the second file keeps the layout of the first
     return paths
 
@@ -65,6 +69,8 @@ def _fill(axes: Any, panel: Panel, *, letter: str) -> None:
     for trace in panel.traces:
         if trace.form == "map":
             _color(axes, trace, panel)
+        elif trace.form == "cells":
+            _tile(axes, trace, panel)
         else:
             _add(axes, trace)
     axes.set_title(f"({letter}) {panel.title}", loc="left")
@@ -74,6 +80,10 @@ def _fill(axes: Any, panel: Panel, *, letter: str) -> None:
         axes.margins(y=0.12)  # room for the numbers at the bars
         names = [shortened(tick) for tick in panel.ticks]
         axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
+        if any(trace.form == "cells" for trace in panel.traces):
+            axes.margins(y=0)
+            axes.tick_params(axis="x", labelrotation=60)
+            axes.set_yticks(range(len(names)), names)
     if panel.log_y:
         axes.set_yscale("log")
         # The usual formatter writes formulas, which the literal reading of names has switched off.
@@ -99,6 +109,23 @@ def _color(axes: Any, trace: Trace, panel: Panel) -> None:
         rasterized=True,
     )  # fmt: skip
     axes.contour(_gaps(x), _gaps(y), values, colors=style.GREY, linewidths=0.4)
+    axes.figure.colorbar(colors, ax=axes, label=panel.z_label)
+
+
+def _tile(axes: Any, trace: Trace, panel: Panel) -> None:
+    """Squares with their numbers, dark where the number is high."""
+    _, _, rows = rows_of(trace)
+    low, high = panel.z_window or (None, None)
+    values = [_gaps(row) for row in rows]
+    colors = axes.imshow(values, cmap=style.COLORS, vmin=low, vmax=high, aspect="auto")
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            dark = colors.norm(value) > 0.6
+            text = "" if math.isnan(value) else f"{value:.2f}"
+            axes.text(
+                x, y, text, ha="center", va="center", color="white" if dark else style.BLACK,
+                fontsize=style.FONT_SIZE_PT - 2,
+            )  # fmt: skip
     axes.figure.colorbar(colors, ax=axes, label=panel.z_label)
 
 
@@ -132,7 +159,7 @@ def _add(axes: Any, trace: Trace) -> None:
             _whiskers(axes, trace)
         case "bar":
             bars = axes.bar(x, y, color=color, width=0.6)
-            axes.bar_label(bars, fmt="%+.2f", padding=2, fontsize=style.FONT_SIZE_PT - 2)
+            axes.bar_label(bars, fmt="%+.3g", padding=2, fontsize=style.FONT_SIZE_PT - 2)
             axes.axhline(0.0, color=style.GREY, linewidth=0.6)
             _whiskers(axes, trace)
 

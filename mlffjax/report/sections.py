@@ -13,6 +13,7 @@ from mlffjax.report import (
     forgetting,
     learning_curve,
     pathways,
+    representation,
     structures,
     tables,
 )
@@ -20,24 +21,10 @@ from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure
 from mlffjax.report.structures import Structure
 from mlffjax.report.tables import Table
+from mlffjax.report.texts import Text
+from mlffjax.study.compared import MARK
 from mlffjax.study.records import ProbeRecord, RunRecords, StudyRecords
 from mlffjax.study.verdict import Verdict, VerdictConfig, judge
-
-
-class Text(NamedTuple):
-    """Paragraphs, items of a list, or one folded text.
-
-    Attributes:
-        shape: ``text``, ``list`` or ``code``.
-        lines: what is read.
-        heading: above a list, or what unfolds the text.
-        emphasis: ``verdict``, ``rule`` or ``alarm`` to make it stand out.
-    """
-
-    shape: str
-    lines: tuple[str, ...]
-    heading: str = ""
-    emphasis: str = ""
 
 
 class Section(NamedTuple):
@@ -49,7 +36,13 @@ class Section(NamedTuple):
 
 
 def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
-    """The whole report, most important first."""
+    """The whole report, most important first; of a comparison, what belongs to it."""
+    if MARK in study.info.config:
+        return (
+            Section("problems", "Failures and warnings", _problems(study)),
+            Section("representation", "Representations", representation.blocks(study, looks)),
+            Section("provenance", "Provenance", (*_left_out(study), *_provenance(study))),
+        )
     return (
         _verdict(study),
         *_optional("learning", "Learning curves", learning_curve.blocks(study, looks)),
@@ -80,6 +73,7 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
         *_optional("structures", "Structures of the paths", structures.blocks(study)),
         *_optional("pathways", "Relaxed paths and surfaces", pathways.blocks(study, looks)),
         *_optional("forgetting", "Forgetting and strain", forgetting.blocks(study, looks)),
+        *_optional("representation", "Representations", representation.blocks(study, looks)),
         *_optional("dynamics", "Molecular dynamics", dynamics.blocks(study, looks)),
         Section(
             "training",
@@ -91,7 +85,7 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
 
 
 def _optional(
-    key: str, title: str, blocks: tuple[Table | Figure | Structure, ...]
+    key: str, title: str, blocks: tuple[Text | Table | Figure | Structure, ...]
 ) -> tuple[Section, ...]:
     """A section for studies that ask for what it shows."""
     return (Section(key, title, blocks),) if blocks else ()

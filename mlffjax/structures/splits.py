@@ -13,6 +13,7 @@ from mlffjax.structures.system import Frame
 
 # Fewer frames than parts: such a trajectory is not cut.
 PARTS = 3
+ENTRY = "split"  # of a frame's info, for splits that are given
 
 
 class SplitConfig(Config):
@@ -20,13 +21,15 @@ class SplitConfig(Config):
 
     Attributes:
         kind: ``blocks`` cuts each trajectory in time; ``random`` draws single frames, which for
-            molecular dynamics puts near copies of training frames into the test part.
+            molecular dynamics puts near copies of training frames into the test part; ``given``
+            takes the entry ``split`` of each frame (train, validation or test) as it is, and the
+            fractions mean nothing.
         validation: fraction of the frames that decides when to stop training.
         test: fraction of the frames that is only looked at in the end.
         seed: of the random kind; blocks need none.
     """
 
-    kind: Literal["blocks", "random"] = "blocks"
+    kind: Literal["blocks", "random", "given"] = "blocks"
     validation: float = pydantic.Field(default=0.1, ge=0.0, lt=1.0)
     test: float = pydantic.Field(default=0.2, ge=0.0, lt=1.0)
     seed: int = pydantic.Field(default=0, ge=0)
@@ -61,9 +64,13 @@ def split(frames: Sequence[Frame], config: SplitConfig) -> Split:
 
     Random: the same counts, of all frames in a random permutation.
 
+    Given: as the frames say.
+
     Raises:
-        InputError: there are fewer frames than non-empty parts.
+        InputError: there are fewer frames than non-empty parts, or a frame does not say its part.
     """
+    if config.kind == "given":
+        return _given(frames)
     needed = 1 + (config.validation > 0) + (config.test > 0)
     if len(frames) < needed:
         raise InputError(
@@ -76,7 +83,9 @@ def split(frames: Sequence[Frame], config: SplitConfig) -> Split:
     elif config.kind == "blocks":
         rows = _rows(frames)
     else:
-        raise ConfigError(f"unknown kind of split {config.kind!r}; expected 'blocks' or 'random'")
+        raise ConfigError(
+            f"unknown kind of split {config.kind!r}; expected one of 'blocks', 'random' and 'given'"
+        )
     parts: tuple[list[int], ...] = ([], [], [])
     for row in rows:
         validation, test = _counts(len(row), config)
@@ -85,6 +94,22 @@ def split(frames: Sequence[Frame], config: SplitConfig) -> Split:
         for part, units in zip(parts, pieces, strict=True):
             part.extend(index for unit in units for index in unit)
     return Split(*(tuple(sorted(part)) for part in parts))
+
+
+def _given(frames: Sequence[Frame]) -> Split:
+    """What the entries say."""
+    parts: dict[str, list[int]] = {name: [] for name in Split._fields}
+    for index, frame in enumerate(frames):
+        part = frame.info.get(ENTRY)
+        if part not in parts:
+            raise InputError(
+                f"{frame.source}: expected an entry {ENTRY} of {', '.join(parts)}, got {part!r}; "
+                "give every frame one, or choose another kind of split"
+            )
+        parts[part].append(index)
+    if not parts["train"]:
+        raise InputError(f"expected frames with {ENTRY}=train to learn from, got none")
+    return Split(**{name: tuple(indices) for name, indices in parts.items()})
 
 
 def _rows(frames: Sequence[Frame]) -> list[list[list[int]]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from mlffjax.config import Config, by_kind, validate
+from mlffjax.config import Config, by_kind, kind_of, validate
 from mlffjax.structures.datasets import DataConfig
 from mlffjax.structures.selection import SelectionConfig
 from mlffjax.structures.splits import SplitConfig
@@ -51,6 +51,11 @@ class RunConfig(Config):
     seeds: tuple[int, ...] = pydantic.Field(default=(0,), min_length=1)
     training: dict[str, Any] = {}
     """Entries that differ from the study's ``training`` section."""
+    foundation: str | None = pydantic.Field(default=None, min_length=1)
+    """A stored potential to start from instead of the study's foundation."""
+    calculator: Annotated[Config, by_kind("potential.sources")] | None = None
+    """A section ``kind: ase``: a foreign model in the place of the foundation, for strategies that
+    train nothing (``zero_shot``)."""
     fractions: tuple[Fraction, ...] = ()
     """A learning curve: one run ``<name>-5pct`` for each fraction, here 0.05, of the frames."""
     family: str | None = pydantic.Field(default=None, pattern=NAME)
@@ -62,6 +67,33 @@ class RunConfig(Config):
         if len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise ValueError(f"expected different seeds of at least 0, got {list(seeds)}")
         return seeds
+
+    @pydantic.model_validator(mode="after")
+    def _own_start(self) -> "RunConfig":
+        if self.calculator is not None and kind_of(self.calculator) != "ase":
+            raise ValueError(
+                f"calculator: expected kind ase, got {kind_of(self.calculator)}, which needs "
+                "weights; name a stored potential under 'foundation'"
+            )
+        if self.foundation is not None and self.calculator is not None:
+            raise ValueError("foundation and calculator exclude each other; give one of them")
+        kind = kind_of(self.strategy)
+        if self.has_own_start and self.strategy.starts_from != "foundation":
+            raise ValueError(
+                f"strategy {kind} starts from the section 'model'; leave out 'foundation' and "
+                "'calculator', or choose a strategy that starts from a foundation"
+            )
+        if self.calculator is not None and self.strategy.trains:
+            raise ValueError(
+                f"strategy {kind} trains weights, and a calculator has none that could be "
+                "trained; expected zero_shot"
+            )
+        return self
+
+    @property
+    def has_own_start(self) -> bool:
+        """Whether it starts from something else than the study's sections say."""
+        return self.foundation is not None or self.calculator is not None
 
     @pydantic.model_validator(mode="after")
     def _one_size(self) -> "RunConfig":
@@ -108,13 +140,10 @@ class StudyConfig(Config):
     """To compare molecular dynamics with."""
     probes: tuple[Annotated[Config, by_kind("probes")], ...] = pydantic.Field(min_length=1)
     verdict: VerdictConfig = VerdictConfig()
-    executor: Annotated[_executor.Section, by_kind("study.executors")] = local.Config()
+    executor: Annotated[_executor.Section, by_kind("study.executors", default="local")] = (
+        local.Config()
+    )
     """Where runs are computed; ``kind`` is ``local`` if not given."""
-
-    @pydantic.field_validator("executor", mode="before")
-    @classmethod
-    def _local_unless_said(cls, section: Any) -> Any:
-        return {"kind": "local", **section} if isinstance(section, dict) else section
 
     @pydantic.field_validator("runs")
     @classmethod

@@ -2,7 +2,7 @@
 
 ``run`` writes into its directory
 
-    production.h5        the trajectory (H5MD); one file per replica and stage
+    production.h5md      the trajectory (H5MD); one file per replica and stage
     checkpoint.safetensors   from which the same command goes on
     summary.json         what was asked, how every replica ended, averages with errors
 
@@ -27,6 +27,7 @@ from mlffjax.dynamics.preparation import Observer
 from mlffjax.dynamics.run import LaneResult, MdResult
 from mlffjax.dynamics.run import run as run_dynamics
 from mlffjax.dynamics.trajectory import read
+from mlffjax.potential.base import Potential
 from mlffjax.structures.geometry import repeated
 from mlffjax.structures.system import System
 from mlffjax.study.inputs import Calculator, frame_of, model_of, require_ase, versions
@@ -98,6 +99,17 @@ def planned(config: DynamicsConfig, base: Path) -> DynamicsPlan:
         picoseconds=steps * md.timestep_fs / 1000,
         megabytes=md.replicas * (3 * atoms * vectors + scalars) / 1e6,
     )
+
+
+def subject(config: DynamicsConfig, base: Path) -> tuple[Potential, System]:
+    """The potential and the structure of a run.
+
+    Raises:
+        ConfigError, InputError, CompatibilityError: as ``run``.
+    """
+    system = _system(config, base)
+    model = model_of(config.potential, config.calculator, base, system.numbers)
+    return model.potential, system
 
 
 def run(

@@ -14,7 +14,7 @@ import mlffjax
 from mlffjax import config as configuration
 from mlffjax import trees
 from mlffjax.arrays import PyTree
-from mlffjax.errors import MlffjaxError
+from mlffjax.errors import MlffjaxError, StorageError, said
 from mlffjax.potential import store
 from mlffjax.potential.base import Potential
 from mlffjax.probes._probe import Context, Metrics, Probe
@@ -162,6 +162,7 @@ def _fingerprint(run: PlannedRun, section: Any, plan: Plan, frames: Sequence[int
     uses = section.uses
     path = getattr(section, "path", None)
     other = getattr(section, "trajectory", None)
+    foundation = plan.foundation_of(run)
     return configuration.fingerprint(
         SCHEMA,
         run.fingerprint,
@@ -170,7 +171,7 @@ def _fingerprint(run: PlannedRun, section: Any, plan: Plan, frames: Sequence[int
         run.splits if "splits" in uses else None,
         path_digest(plan.paths[path]) if "paths" in uses and path is not None else None,
         *([] if other is None else [trajectory_digest(plan.trajectories[other])]),
-        *([plan.foundation[1].checksum] if "foundation" in uses and plan.foundation else []),
+        *([foundation[1].checksum] if "foundation" in uses and foundation else []),
         *([_several(section.paths, plan)] if hasattr(section, "paths") else []),
     )
 
@@ -186,12 +187,13 @@ def _context(
 ) -> Context:
     """Only what the probe uses, so that runs which do not differ in it are measured together."""
     place = {index: row for row, index in enumerate(frames)}
+    foundation = plan.foundation_of(run)
     available = {
         "frames": tuple(plan.dataset.frames[index] for index in frames),
         "splits": {name: tuple(place[i] for i in part) for name, part in run.splits.items()},
         "paths": plan.paths,
         "trajectories": plan.trajectories,
-        "foundation": plan.foundation and trees.cast(plan.foundation[0], np.float64),
+        "foundation": foundation and trees.cast(foundation[0], np.float64),
     }
     chosen = {name: value for name, value in available.items() if name in section.uses}
     return Context(potential.elements, potential.cutoff, **chosen)
@@ -232,7 +234,9 @@ def _measure_group(
         chunk, start = group[first : first + width], time.monotonic()
         try:
             results = _measure(probe, chunk, out)
-            outcomes = [_outcome(probe, result) for result in results]
+            outcomes = [contents(probe, result) for result in results]
+        except StorageError:
+            raise
         except Exception as error:  # one probe must not end the study
             outcomes = [_failure(error)] * len(chunk)
         _finish(chunk, outcomes, out, meter, surroundings, start)
@@ -260,8 +264,8 @@ def _measure_one(measure: Any, potential: Potential) -> PyTree:
     return measure(potential)
 
 
-def _outcome(probe: Probe, result: Metrics) -> dict[str, Any]:
-    """Contents of a record from what a probe measured."""
+def contents(probe: Probe, result: Metrics) -> dict[str, Any]:
+    """Contents of a record (``records.ProbeRecord``) from what a probe measured on the host."""
     scalars = {n: float(v) for n, v in result.items() if np.ndim(v) == 0 and n not in probe.reasons}
     metrics = {name: number_or_none(value) for name, value in scalars.items()}
     lost = {n: f"the potential gave {scalars[n]}" for n, v in metrics.items() if v is None}
@@ -278,7 +282,7 @@ def _outcome(probe: Probe, result: Metrics) -> dict[str, Any]:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    return {"status": "failed", "message": f"{type(error).__name__}: {error}"}
+    return {"status": "failed", "message": said(error)}
 
 
 def _finish(

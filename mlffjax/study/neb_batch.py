@@ -29,8 +29,8 @@ import jax
 import numpy as np
 
 from mlffjax import config as configuration
-from mlffjax.durable import write_bytes
-from mlffjax.errors import ConfigError
+from mlffjax.durable import sealed, write_bytes
+from mlffjax.errors import ConfigError, said
 from mlffjax.pathways import fixed
 from mlffjax.pathways.elastic import relax_pairs
 from mlffjax.pathways.mapping import lanes
@@ -43,7 +43,13 @@ from mlffjax.structures.system import Frame
 from mlffjax.study.inputs import versions
 from mlffjax.study.lock import locked
 from mlffjax.study.neb_inputs import NebConfig, NebPlan, planned, section_of
-from mlffjax.study.records import number_or_none, read_json, write_arrays, write_json
+from mlffjax.study.records import (
+    number_or_none,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 
 REPORT, TABLE, PAIRS = "neb.json", "neb.csv", "pairs"
 SCHEMA = 1  # of what a pair leaves behind; part of its fingerprint
@@ -121,7 +127,8 @@ def _rows(
     pending = []
     for pair in pairs:
         known = read_json(_file(pair, ".json"), []) or {}
-        if known.get("fingerprint") == pair.fingerprint and known.get("status") != ERROR:
+        done = known.get("fingerprint") == pair.fingerprint and known.get("status") != ERROR
+        if done and read_arrays(_file(pair, ".npz")) is not None:
             yield known
         else:
             pending.append(pair)
@@ -155,7 +162,7 @@ def _measured(
             for pair in pairs:
                 yield from _measured(config, plan, group, [pair])
             return
-        found = [f"{type(error).__name__}: {error}"]
+        found = [said(error)]
     seconds = (time.monotonic() - start) / len(pairs)
     for pair, one in zip(pairs, found, strict=True):
         row: dict[str, Any] = {"path": pair.path, "model": pair.model}
@@ -172,7 +179,7 @@ def _measured(
                 write_frames(_file(pair, ".extxyz"), _frames(pair, one.outcome))
         write_arrays(_file(pair, ".npz"), arrays)
         row["seconds"] = seconds
-        write_json(_file(pair, ".json"), row)
+        write_json(_file(pair, ".json"), sealed(row))
         yield row
 
 

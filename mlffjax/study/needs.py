@@ -24,7 +24,7 @@ def check_starts(config: StudyConfig) -> None:
     for run in config.runs:
         kind = configuration.kind_of(run.strategy)
         section = run.strategy.starts_from
-        if getattr(config, section) is None:
+        if getattr(config, section) is None and not run.has_own_start:
             raise ConfigError(
                 f"run {run.name!r}: strategy {kind} starts from the section {section!r}, which is "
                 "missing; add it"

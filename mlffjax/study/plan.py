@@ -10,19 +10,18 @@ import numpy as np
 from mlffjax import config as configuration
 from mlffjax.dynamics.frames import from_frames
 from mlffjax.dynamics.trajectory import Trajectory
-from mlffjax.errors import CompatibilityError, ConfigError, InputError
-from mlffjax.potential import store
-from mlffjax.potential.base import EnergyModel, Potential
-from mlffjax.potential.card import Card
+from mlffjax.errors import ConfigError, InputError
+from mlffjax.potential.base import EnergyModel
 from mlffjax.registry import resolve
 from mlffjax.structures import datasets
-from mlffjax.structures.checks import require_elements
 from mlffjax.structures.datasets import Dataset
 from mlffjax.structures.paths import Path, read_path
 from mlffjax.structures.selection import select
-from mlffjax.structures.splits import split
+from mlffjax.structures.splits import SplitConfig, split
 from mlffjax.structures.system import Frame
+from mlffjax.study import foundations
 from mlffjax.study.config import RunConfig, StudyConfig
+from mlffjax.study.foundations import Foundation
 from mlffjax.study.needs import (
     by_uncertainty,
     check_learned_paths,
@@ -75,9 +74,15 @@ class Plan(NamedTuple):
     probes: tuple[Any, ...]
     """Probe sections; those of missing optional paths are left out."""
     architecture: EnergyModel | None
-    foundation: tuple[Potential, Card] | None
+    foundation: Foundation | None
     runs: tuple[PlannedRun, ...]
     warnings: tuple[str, ...]
+    own: Mapping[str, Foundation] = {}
+    """What runs start from instead of the foundation, by the name in their configuration."""
+
+    def foundation_of(self, run: PlannedRun) -> Foundation | None:
+        """The run's own foundation, or else that of the study."""
+        return self.own.get(run.config.name, self.foundation)
 
 
 def make_plan(config: StudyConfig, base: FilePath) -> Plan:
@@ -104,13 +109,17 @@ def make_plan(config: StudyConfig, base: FilePath) -> Plan:
     check_starts(config)
     warnings += check_learned_paths(config, paths)
     generic = generic_data(config, base)
-    foundation = _foundation(config, base, dataset, paths, generic)
+    met = (dataset.frames, *(path.frames for path in paths.values()))
+    foundation = foundations.shared(config, base, (*met, () if generic is None else generic.frames))
+    own = foundations.own(config, base, met)
     architecture = _architecture(config, dataset, paths)
-    starts = {
-        True: None if architecture is None else [architecture.settings, architecture.elements],
-        False: None if foundation is None else foundation[1].checksum,
+    drawn = None if architecture is None else [architecture.settings, architecture.elements]
+    given = {
+        entry.name: _given(
+            entry, dataset, generic, paths, foundations.starts(drawn, foundation, own, entry)
+        )
+        for entry in config.runs
     }
-    given = {entry.name: _given(entry, dataset, generic, paths, starts) for entry in config.runs}
     parts = split(dataset.frames, config.splits)
     scores = _scores(config, dataset.frames, parts.train, foundation)
     runs = tuple(
@@ -118,7 +127,8 @@ def make_plan(config: StudyConfig, base: FilePath) -> Plan:
             entry, seed, _located(config.training_of(entry), base), chosen, given[entry.name]
         )._replace(learned_paths=learned_paths(entry.strategy.path_names(), paths))
         for entry, chosen in (
-            (entry, _choose(entry, dataset.frames, parts, scores)) for entry in config.runs
+            (entry, _choose(entry, dataset.frames, parts, scores, config.splits))
+            for entry in config.runs
         )
         for seed in entry.seeds
     )
@@ -138,6 +148,7 @@ def make_plan(config: StudyConfig, base: FilePath) -> Plan:
         foundation=foundation,
         runs=runs,
         warnings=warnings,
+        own=own,
     )
 
 
@@ -209,10 +220,10 @@ def _given(
     dataset: Dataset,
     generic: Dataset | None,
     paths: Mapping[str, Path],
-    starts: Mapping[bool, Any],
+    start: Any,
 ) -> list[Any]:
     """What a strategy is given, as plain data for its fingerprint: start, data, and the like."""
-    given = [starts[entry.strategy.starts_from == "model"], dataset.digest]
+    given = [start, dataset.digest]
     if entry.strategy.generic and generic is not None:
         given.append(generic.digest)
     if names := entry.strategy.path_names():
@@ -224,7 +235,7 @@ def _scores(
     config: StudyConfig,
     frames: Sequence[Frame],
     candidates: Sequence[int],
-    foundation: tuple[Potential, Card] | None,
+    foundation: Foundation | None,
 ) -> dict[int, float] | None:
     """Uncertainty of the candidates, if a run selects by it."""
     if foundation is None or not any(by_uncertainty(run) for run in config.runs):
@@ -234,15 +245,23 @@ def _scores(
 
 
 def _choose(
-    entry: RunConfig, frames: Sequence[Frame], parts: Any, scores: Mapping[int, float] | None
+    entry: RunConfig,
+    frames: Sequence[Frame],
+    parts: Any,
+    scores: Mapping[int, float] | None,
+    splits: SplitConfig,
 ) -> tuple[Splits, tuple[str, ...]]:
-    """Frames of a run: what it selects, validation frames of the same kinds, all test frames."""
+    """Frames of a run: what it selects, validation frames of the same kinds, all test frames.
+
+    Of parts that are given all validation frames are used, whatever is trained on.
+    """
     try:
         train = select(frames, parts.train, entry.data, scores=scores)
     except InputError as error:
         raise InputError(f"run {entry.name!r}, data: {error}") from error
     kinds = {frames[index].config_type for index in train}
-    validation = tuple(i for i in parts.validation if frames[i].config_type in kinds)
+    given = splits.kind == "given"
+    validation = tuple(i for i in parts.validation if given or frames[i].config_type in kinds)
     notes: tuple[str, ...] = ()
     if not validation and parts.validation:
         validation = parts.validation
@@ -269,31 +288,6 @@ def _read_paths(config: StudyConfig, base: FilePath) -> tuple[dict[str, Path], t
         elif file is not None:
             paths[name] = read_path(file, name, closed=section.closed, unwrap=section.unwrap)
     return paths, tuple(warnings)
-
-
-def _foundation(
-    config: StudyConfig,
-    base: FilePath,
-    dataset: Dataset,
-    paths: Mapping[str, Path],
-    generic: Dataset | None,
-) -> tuple[Potential, Card] | None:
-    needed = any(
-        run.strategy.starts_from == "foundation" or by_uncertainty(run) for run in config.runs
-    )
-    compared = any("foundation" in probe.uses for probe in config.probes)  # type: ignore[attr-defined]
-    if config.foundation is None or not (needed or compared):
-        return None
-    potential, card = store.load(configuration.resolve_path(config.foundation, base))
-    if not needed:  # a probe leaves out what the foundation does not know
-        return potential, card
-    others = () if generic is None else generic.frames
-    for frames in (dataset.frames, others, *(path.frames for path in paths.values())):
-        try:
-            require_elements(frames, potential.elements)
-        except CompatibilityError as error:
-            raise CompatibilityError(f"foundation {card.name!r}: {error}") from error
-    return potential, card
 
 
 def _architecture(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-Stage = Literal["plan", "train", "probe", "done"]
+Stage = Literal["plan", "train", "probe", "work", "done"]
 
 
 class Event(NamedTuple):
@@ -40,6 +40,8 @@ class Meter:
     """
 
     TRAINING_COST = 3.0
+    SURE = 0.01
+    """Share of all work below which the time is that of compiling, and tells nothing."""
 
     def __init__(self, observe: Observe | None) -> None:
         self.observe = observe
@@ -80,7 +82,8 @@ class Meter:
             return
         done, total = sum(self._done.values()), sum(self._planned.values())
         elapsed = time.monotonic() - self._start if self._start is not None else 0.0
-        left = elapsed / self._worked * (total - done) if self._worked else None
+        known = self._worked >= self.SURE * total and self._worked > 0
+        left = elapsed / self._worked * (total - done) if known else None
         try:
             self.observe(Event(stage, subject, text, done, total, left, finished))
         except BaseException as error:

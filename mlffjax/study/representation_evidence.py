@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import permutation_test, rankdata
 
-from mlffjax import config as configuration
 from mlffjax.errors import MlffjaxError
 from mlffjax.representation import similarity
 from mlffjax.representation.descriptors import joined
 from mlffjax.representation.embedding import components, silhouette, tsne, umap
+from mlffjax.study.compared import ERRORS, FILE, KIND, fingerprint
 from mlffjax.study.records import (
     ProbeInfo,
     RunRecords,
@@ -27,15 +27,13 @@ from mlffjax.study.records import (
     write_json,
 )
 
-KIND, FILE, SCHEMA = "representation", "representation.json", 1
 NUMBERS = 2e7  # of all Gaussian kernels together; 10 models come to 1414 rows
 POINTS = 1200  # of a picture
 PERPLEXITY = 30.0
 FEWEST = 4  # runs behind a rank correlation
 BLOCKS = ("energy", "forces", "rdf", "soap", "response")
 DRIFTS = ("drift", "displacement")
-ERRORS = {"forgetting": "index", "fixed_path": "barrier_error", "accuracy": "test_force_rmse"}
-"""What a drift is compared with, by kind of probe; magnitudes but for the index."""
+
 
 Arrays = dict[str, np.ndarray]
 Known = Sequence[tuple[RunRecords, Arrays]]
@@ -50,20 +48,6 @@ def update(records: StudyRecords, out: Path) -> None:
         write_json(out / FILE, evidence(records))
 
 
-def fingerprint(records: StudyRecords) -> str:
-    """Of everything that ``evidence`` depends on."""
-    kinds = {KIND, *ERRORS}
-    return configuration.fingerprint(
-        SCHEMA,
-        sorted(
-            [run.info.id, record.fingerprint]
-            for run in records.runs
-            for record in run.probes.values()
-            if record.probe.kind in kinds and record.status == "ok"
-        ),
-    )
-
-
 def evidence(records: StudyRecords) -> dict[str, Any]:
     """Everything by name of the probe; numbers that cannot be had are None.
 
@@ -75,13 +59,18 @@ def evidence(records: StudyRecords) -> dict[str, Any]:
     ``links`` are rank correlations over runs [{``drift``, ``probe``, ``metric``, ``runs``, ``rho``,
     ``p_value``}]; ``notes`` say what is missing.
     """
-    found = {
-        probe.name: (_of_trajectories if probe.config.get("mode") == "paper" else _at_structures)(
-            records, probe
-        )
-        for probe in _probes(records)
-    }
+    found = {probe.name: _of_probe(records, probe) for probe in _probes(records)}
     return _plain({"schema_version": 1, "fingerprint": fingerprint(records), "probes": found})
+
+
+def _of_probe(records: StudyRecords, probe: ProbeInfo) -> dict[str, Any]:
+    paper = probe.config.get("mode") == "paper"
+    try:
+        return (_of_trajectories if paper else _at_structures)(records, probe)
+    except Exception as error:  # records are whole without it, and the report must be written
+        why = f"runs could not be compared: {type(error).__name__}: {error}"
+        mode = "paper" if paper else "like_for_like"
+        return {"mode": mode, "notes": [why], "layers": {}, "silhouettes": [], "links": []}
 
 
 def _probes(records: StudyRecords) -> list[ProbeInfo]:

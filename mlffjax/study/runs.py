@@ -17,12 +17,15 @@ import numpy as np
 import mlffjax
 from mlffjax import config as configuration
 from mlffjax import trees
+from mlffjax.durable import sealed
+from mlffjax.errors import StorageError, said
 from mlffjax.graphs.batching import Shape
 from mlffjax.potential import store
 from mlffjax.potential.card import Card
 from mlffjax.registry import resolve
 from mlffjax.structures.elements import symbols
 from mlffjax.structures.system import System
+from mlffjax.study.foundations import origin, program_note
 from mlffjax.study.plan import Plan, PlannedRun
 from mlffjax.study.progress import Meter
 from mlffjax.study.records import (
@@ -131,6 +134,8 @@ def _train_together(jobs: Sequence[_Job], site: _Site) -> None:
 
     try:
         fit_many([job.member for job in jobs], shapes=jobs[0].shapes, finished=finished)
+    except StorageError:
+        raise  # nobody's fault, and no use in training the others
     except Exception as error:
         if error is site.meter.broken:
             raise
@@ -186,7 +191,7 @@ def _spent(job: _Job) -> float:
 def _record(job: _Job, fitted: Fitted, seconds: float, site: _Site) -> None:
     """Write the outcome of a run, ``run.json`` last."""
     run, directory = job.run, job.directory
-    write_json(directory / "history.json", history_columns(fitted))
+    write_json(directory / "history.json", sealed(history_columns(fitted)))
     if fitted.status is not Status.DIVERGED:
         store.save(directory, fitted.potential, _card(run, site.plan, fitted))
     outcome = {
@@ -194,8 +199,14 @@ def _record(job: _Job, fitted: Fitted, seconds: float, site: _Site) -> None:
         "message": fitted.explanation,
         "parameters": trees.size(fitted.potential.params.get("weights", {})),
         "epochs": fitted.history[-1].number,
-        "steps": fitted.history[-1].number * -(-_learned(job.member) // run.training.batch),
-        "notes": (*run.notes, *_reference_note(run, site.plan), *fitted.notes, *_kept_notes(job)),
+        "steps": fitted.history[-1].number * -(-learned(job.member) // run.training.batch),
+        "notes": (
+            *run.notes,
+            *_reference_note(run, site.plan),
+            *program_note(fitted.potential),
+            *fitted.notes,
+            *_kept_notes(job),
+        ),
         "seconds": seconds,
     }
     _close(run_info(run, outcome), run, job.place, site)
@@ -207,7 +218,7 @@ def _kept_notes(job: _Job) -> tuple[str, ...]:
     return () if job.member.checkpoint is None else job.member.checkpoint.notes
 
 
-def _learned(member: Member) -> int:
+def learned(member: Member) -> int:
     """Structures in an epoch, those that the strategy mixes in included."""
     return len(member.recipe.mix(_unlabelled([frame.system for frame in member.train])))
 
@@ -217,11 +228,11 @@ def _unlabelled(systems: Sequence[System]) -> list[Sample]:
 
 
 def _fail(run: PlannedRun, error: Exception, seconds: float, place: str, site: _Site) -> None:
-    """Record an error as the outcome of a run; one of the observer is nobody's outcome."""
-    if error is site.meter.broken:
+    """Record an error as the outcome of a run; one of observer or disk is nobody's outcome."""
+    if error is site.meter.broken or isinstance(error, StorageError):
         raise error
     told = isinstance(error, devices.Unanimous)  # with the type of the error behind it
-    message = str(error) if told else f"{type(error).__name__}: {error}"
+    message = str(error) if told else said(error)
     outcome = {"status": "failed", "message": message, "seconds": seconds}
     _close(run_info(run, outcome), run, place, site)
 
@@ -236,19 +247,36 @@ def is_finished(directory: Path) -> bool:
     info = read_model(directory / "run.json", RunInfo, [])
     if info is None or info.status == "failed":
         return False
-    return info.status == "diverged" or (directory / store.CARD).is_file()
+    return info.status == "diverged" or store.is_whole(directory)
 
 
 def _job(run: PlannedRun, site: _Site, place: str) -> _Job:
     """Build the recipe of a run, or raise what its strategy raises."""
-    plan, shapes, directory = site.plan, site.shapes, site.out / "runs" / run.id
+    directory = site.out / "runs" / run.id
+    member, shapes = member_of(run, site.plan, site.shapes)
+    member = member._replace(
+        observe=_follow(run, place, site.meter),
+        # The directory is named after everything the run depends on but the array shapes, which
+        # hang on the frames of all runs of the study.
+        checkpoint=Keeper(directory / UNFINISHED, begin_again=True),
+    )
+    return _Job(run, member, shapes, directory, place)
+
+
+def member_of(
+    run: PlannedRun, plan: Plan, shapes: ShapesByNeed
+) -> tuple[Member, tuple[Shape, ...]]:
+    """What a run is trained with, and its array shapes, which are added to ``shapes``.
+
+    Raises whatever the strategy raises.
+    """
     frames = plan.dataset.frames
     train, validation = ([frames[i] for i in run.splits[name]] for name in ("train", "validation"))
     ingredients = Ingredients(
         dataset=plan.dataset._replace(frames=tuple(train)),
         training=run.training,
         architecture=plan.architecture if run.from_nothing else None,
-        foundation=None if run.from_nothing else plan.foundation,
+        foundation=None if run.from_nothing else plan.foundation_of(run),
         generic=plan.generic if _uses_generic(run) else None,
         paths={name: plan.paths[name] for name in run.config.strategy.path_names()},
     )
@@ -259,18 +287,7 @@ def _job(run: PlannedRun, site: _Site, place: str) -> _Job:
     need = cutoff, run.training.buckets, mixed
     if need not in shapes:
         shapes[need] = _shapes(plan, recipe, cutoff, run.training.buckets)
-    member = Member(
-        recipe=recipe,
-        train=train,
-        validation=validation,
-        config=run.training,
-        seed=run.seed,
-        observe=_follow(run, place, site.meter),
-        # The directory is named after everything the run depends on but the array shapes, which
-        # hang on the frames of all runs of the study.
-        checkpoint=Keeper(directory / UNFINISHED, begin_again=True),
-    )
-    return _Job(run, member, shapes[need], directory, place)
+    return Member(recipe, train, validation, run.training, run.seed), shapes[need]
 
 
 def _uses_generic(run: PlannedRun) -> bool:
@@ -296,8 +313,9 @@ def _reference_note(run: PlannedRun, plan: Plan) -> tuple[str, ...]:
         return ()
     how = mode if isinstance(mode, str) else ", ".join(f"{s} {e:g} eV" for s, e in mode)
     text = f"reference energies (E0): {how}, for labels of {plan.config.data.reference!r}"
-    if not run.from_nothing and plan.foundation is not None:
-        text += f"; the foundation's own belong to {plan.foundation[1].reference!r}"
+    foundation = plan.foundation_of(run)
+    if not run.from_nothing and foundation is not None:
+        text += f"; the foundation's own belong to {foundation[1].reference!r}"
     return (text,)
 
 
@@ -351,16 +369,10 @@ def _card(run: PlannedRun, plan: Plan, fitted: Fitted) -> Card:
             "data": plan.dataset.digest,
             "frames": {name: len(indices) for name, indices in run.splits.items()},
             "generic": plan.generic.digest if plan.generic and _uses_generic(run) else None,
-            "foundation": None if run.from_nothing or not plan.foundation else _origin(plan),
+            "foundation": None if run.from_nothing else origin(plan.foundation_of(run)),
             "mlffjax": mlffjax.__version__,
         },
     )
-
-
-def _origin(plan: Plan) -> dict[str, str]:
-    assert plan.foundation is not None
-    card = plan.foundation[1]
-    return {"name": card.name, "reference": card.reference, "checksum": card.checksum}
 
 
 def run_info(run: PlannedRun, outcome: Mapping[str, Any]) -> RunInfo:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pydantic
+from jaxtyping import Float64
 
 from mlffjax import config as configuration
 from mlffjax.config import Config
@@ -92,6 +93,17 @@ class SlideOutcome(NamedTuple):
     failures: tuple[str, ...]
 
 
+class SlidePlan(NamedTuple):
+    """What slides over what, and how far."""
+
+    frame: Frame
+    model: Model
+    layers: Layers
+    along: Slider
+    vector: Float64[np.ndarray, " 3"]
+    """Å, of the line."""
+
+
 def run(
     config: SlideConfig, base: Path, out: Path, *, observe: Observe | None = None
 ) -> SlideOutcome:
@@ -108,15 +120,9 @@ def run(
         InputError: no layers, an ambiguous choice, or a slide out of the plane.
         CompatibilityError: the potential does not know an element, or has a dispersion correction.
     """
-    frame = frame_of(config.structure, config.frame, base)
-    system = frame.system
-    potential, card = model = _model(config, base, system)
-    layers = layers_of(system, config.layers)
-    along = slider(system, layers, moving=config.moving, intercalated=config.intercalated)
+    frame, model, layers, along, vector = planned(config, base)
+    potential, card = model
     settings = Settings(config.relaxation, config.tolerance, config.steps)
-    vector = np.array(config.vector) if config.vector else along.plane[0]
-    if config.direction is not None:
-        vector = lattice_vector(along, config.direction)
     tell = observe or (lambda what, done, every: None)
     line = gamma_surface.along_line(
         potential,
@@ -152,6 +158,23 @@ def run(
     write_frames(out / IMAGES, _frames(line, along))
     write_json(out / REPORT, report)
     return SlideOutcome(report, failures)
+
+
+def planned(config: SlideConfig, base: Path) -> SlidePlan:
+    """Read the structure and the model, and find the layers; nothing is computed.
+
+    Raises:
+        ConfigError, InputError, CompatibilityError: as ``run``.
+    """
+    frame = frame_of(config.structure, config.frame, base)
+    system = frame.system
+    model = _model(config, base, system)
+    layers = layers_of(system, config.layers)
+    along = slider(system, layers, moving=config.moving, intercalated=config.intercalated)
+    vector = np.array(config.vector) if config.vector else along.plane[0]
+    if config.direction is not None:
+        vector = lattice_vector(along, config.direction)
+    return SlidePlan(frame, model, layers, along, vector)
 
 
 def _model(config: SlideConfig, base: Path, system: System) -> Model:

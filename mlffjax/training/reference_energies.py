@@ -39,6 +39,7 @@ Given = Annotated[
     pydantic.BeforeValidator(_pairs),
     pydantic.PlainSerializer(dict),
     pydantic.Field(min_length=1),
+    pydantic.WithJsonSchema({"type": "object", "additionalProperties": {"type": "number"}}),
 ]
 """In YAML a mapping of symbols to energies in eV, ``{Cr: -1.5, Sb: -0.3}``; hashable here."""
 Foundational = Literal["keep", "isolated", "reestimated"] | Given

@@ -8,6 +8,7 @@ from mlffjax.config import read
 from mlffjax.study.config import StudyConfig
 from mlffjax.study.dynamics import DynamicsConfig
 from mlffjax.study.neb_inputs import NebConfig
+from mlffjax.study.represent_inputs import RepresentConfig
 from mlffjax.study.sweep_config import SweepConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -18,6 +19,7 @@ MODELS = {
     "neb": NebConfig,
     "paper": StudyConfig,
     "quickstart": StudyConfig,
+    "represent": RepresentConfig,
     "strategies": StudyConfig,
     "sweep": SweepConfig,
 }

@@ -81,3 +81,11 @@ def test_a_frame_that_is_not_there(folder):
     config = read(folder / "md.yaml", DynamicsConfig, ["frame=3"])
     with pytest.raises(InputError, match="expected a frame below 1, got 3"):
         planned(config, folder)
+
+
+def test_an_estimate_measures_and_writes_nothing(folder):
+    result = invoke(folder / "md.yaml", "--estimate", "--out", folder / "nothing")
+    assert result.exit_code == 0, result.output
+    assert "a step of all replicas" in result.stdout
+    assert "time: " in result.stdout
+    assert not (folder / "nothing").exists()

@@ -77,3 +77,11 @@ def test_the_packaged_configuration_can_be_run():
     plan = planned(read(path, NebConfig), path.parent)
     assert plan.pairs == 1
     assert plan.tasks["in_gap"].start.positions.shape == (9, 21, 3)
+
+
+def test_an_estimate_measures_and_writes_nothing(folder):
+    result = invoke(folder / "neb.yaml", "--estimate", "--out", folder / "out")
+    assert result.exit_code == 0, result.output
+    # 500 steps, twice if the first attempt fails, and the images as they are
+    assert "for 1001 evaluations of every image" in result.stdout
+    assert not (folder / "out").exists()

@@ -70,3 +70,29 @@ def test_an_empty_study_has_no_share(shown):
 )
 def test_time_left_in_words(seconds, words):
     assert _progress.remaining(seconds) == words
+
+
+def test_records_take_the_place_of_lines(monkeypatch):
+    clock = iter([0.0, 1.0, 2.0, 8.0])
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(clock))
+    file, records = io.StringIO(), []
+    with _progress.Display(Console(file=file), records.append) as display:
+        for number, finished in enumerate((False, False, True, False)):
+            display(event(f"{number}", 10.0 * number, finished=finished))
+    assert [record.text for record in records] == ["0", "2", "3"]
+    assert file.getvalue() == ""
+
+
+def test_the_pace_leaves_out_the_first_piece(monkeypatch):
+    """The first takes 100 s, most of it to compile; the others take 2 s each."""
+    clock = iter([100.0, 102.0, 102.0, 104.0])
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(clock))
+    events = []
+    count = _progress.Counter(events.append)
+    count("line", "1 of 4", 1, 4)
+    assert events[-1].seconds_left is None
+    count("line", "2 of 4", 2, 4)
+    assert events[-1].seconds_left == pytest.approx(4.0)
+    assert count.rate("line", 2) == pytest.approx(0.5)
+    count("line", "4 of 4", 4, 4)
+    assert (events[-1].finished, events[-1].seconds_left) == (True, 0.0)

@@ -55,3 +55,15 @@ def test_unknown_entries_are_refused(folder):
     result = invoke(folder / "bilayer.extxyz", "--set", "imags=4")
     assert isinstance(result.exception, ConfigError)
     assert "did you mean 'images'" in str(result.exception)
+
+
+def test_a_dry_run_says_what_slides_and_an_estimate_how_long(folder):
+    options = ["--set", f"potential={folder / 'model'}", "--set", "surface=[4,4]"]
+    arguments = [folder / "bilayer.extxyz", *options, "--out", folder / "out"]
+    result = invoke(*arguments, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "10 atoms in 2 layers of 5, 5; 5 atoms move, 1 sheared gap(s)" in result.stdout
+    assert "41 structures to evaluate; model model" in result.stdout
+    assert "time:" not in result.stdout
+    assert "time: at most" in invoke(*arguments, "--estimate").stdout
+    assert not (folder / "out").exists()

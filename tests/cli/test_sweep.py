@@ -98,3 +98,13 @@ def test_failures_are_named_and_give_exit_code_1(sweep):
     code, out = sweep(failures=("run x: no memory",))
     assert code == main.FAILED
     assert "failed: run x: no memory" in out
+
+
+def test_a_dry_run_shows_every_variant_and_trains_none(sweep, tmp_path):
+    code, out = sweep("--dry-run", "--set", "seeds=[0,1]")
+    assert code == main.OK
+    rows = [line.split() for line in out.splitlines()]
+    assert sum(row[:1] == ["Scratch_learning_rate-0.001"] for row in rows) == 2
+    assert any(line.startswith("4 run(s) x ") for line in out.splitlines())
+    assert sweep.calls == []
+    assert not (tmp_path / "results").exists()

@@ -378,9 +378,40 @@ def _strain(name, seed, probe, rng):
     return metrics, {}, arrays
 
 
+def _representation(name, seed, probe, rng):
+    """Features of 12 structures of 4 atoms, turned but for the candidate ``scratch``."""
+    del probe
+    base = np.random.default_rng(5).normal(size=(48, 6))
+    turned = base @ np.linalg.qr(rng.normal(size=(6, 6)))[0] + 0.1 * seed * rng.normal(size=(48, 6))
+    features = rng.normal(size=(48, 6)) if name == "scratch" else turned
+    numbers = np.tile([51, 51, 52, 52], 12)
+    means = np.stack([features[numbers == z].reshape(12, 2, 6).mean(1) for z in (51, 52)], axis=1)
+    arrays = {
+        "structures": np.array(["same"]),
+        "elements": np.array(["Sb", "Te"]),
+        "layer1": features.astype(np.float32),
+        "forces": base[:, :3].astype(np.float32),
+        "means": means.astype(np.float32),
+        "row_number": numbers,
+        "row_frame": np.repeat(np.arange(12), 4),
+        "frame_kind": np.array(["cold", "path hop"] * 6),
+        "frame_count": np.full((12, 2), 2),
+        "recipe_energy": rng.normal(size=(12, 1)),
+        "recipe_forces": rng.normal(size=(12, 12)),
+        "recipe_rdf": rng.normal(size=(12, 5)),
+        "recipe_soap": rng.normal(size=(12, 7)),
+        "recipe_response": rng.normal(size=(12, 12)),
+    }
+    drift = 0.9 if name == "scratch" else 0.01 * seed
+    metrics = {"drift": drift, "drift/Sb": drift, "drift/Te": drift, "cosine": 1 - drift,
+               "displacement": drift, "silhouette": 0.2, "silhouette_null": -0.1}  # fmt: skip
+    return metrics, {}, arrays
+
+
 _MAKERS = {
     "forgetting": _forgetting,
     "strain": _strain,
+    "representation": _representation,
     "accuracy": _accuracy,
     "fixed_path": _fixed_path,
     "sliding": _sliding,

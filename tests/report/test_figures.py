@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mlffjax.durable import unsealed
 from mlffjax.report import figures, style
 from mlffjax.study.records import load_study
 
@@ -92,7 +93,7 @@ def test_an_exploding_candidate_is_cut_and_named(study):
     records = load_study(study)
     run = records.by_name()["scratch"][0]
     path = run.directory / "records" / "in-gap.json"
-    record = json.loads(path.read_text())
+    record = unsealed(json.loads(path.read_text()))
     record["metrics"]["barrier_error"] = 1e6
     path.write_text(json.dumps(record))
     _, figure = drawn(figures.barrier_figure, study)

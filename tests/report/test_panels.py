@@ -71,3 +71,16 @@ def test_the_legend_names_each_series_once_with_its_first_look():
 def test_names_are_shortened_for_ticks_only():
     assert panels.shortened("short") == "short"
     assert len(panels.shortened("x" * 99)) == 18
+
+
+def test_cells_are_named_by_row_and_column_and_guides_by_number():
+    cells = Trace("m", "cells", style.REFERENCE, (0.0, 1.0, 0.0, 1.0), (0.0, 0.0, 1.0, 1.0),
+                  z=(1.0, 0.5, 0.5, 1.0))  # fmt: skip
+    guide = Trace("null", "guide", style.GUIDE, (-0.5, 1.5), (0.1, 0.1))
+    figure = Figure("k", "t", "c", (Panel("p", "", "", (cells, guide), ticks=("a", "b")),))
+    rows = list(csv.DictReader(io.StringIO(panels.table_of(figure))))
+    assert [(row["x"], row["y"], row["z"]) for row in rows[:4]] == [
+        ("a", "a", "1.0"), ("b", "a", "0.5"), ("a", "b", "0.5"), ("b", "b", "1.0"),
+    ]  # fmt: skip
+    assert [row["x"] for row in rows[4:]] == ["-0.5", "1.5"]
+    assert panels.series_of(figure) == {}

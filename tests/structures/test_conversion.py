@@ -1,8 +1,5 @@
 """What converged is told from what did not."""
 
-import pytest
-
-from mlffjax.errors import InputError
 from mlffjax.structures import conversion
 
 STEP = "<calculation>{}</calculation>"
@@ -23,10 +20,3 @@ def test_outcar_steps(tmp_path):
     free = "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n"
     path.write_text(f"--- aborting loop because EDIFF is reached ---\n{free}\n{free}")
     assert conversion.JUDGES["vasp-out"](path) == [True, False]
-
-
-def test_cp2k_is_refused_with_a_remedy(tmp_path):
-    path = tmp_path / "run.out"
-    path.write_text(" CP2K| version string: CP2K version 2024.1\n")
-    with pytest.raises(InputError, match="extended XYZ"):
-        conversion.convert(path, label="run")

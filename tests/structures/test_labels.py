@@ -85,6 +85,18 @@ def test_free_energy_is_preferred_among_results():
     assert read_labels(atoms, "a frame 0").energy == -4.1
 
 
+def test_free_energy_is_taken_from_the_contributions_of_a_log():
+    """ASE's reader of GPAW's log gives the energy at zero width; forces belong to the other."""
+    atoms = bulk("Cu")
+    calculator = SinglePointCalculator(atoms, energy=-4.0)
+    atoms.calc = calculator
+    parts = {"entropy (-st)": -0.2, "free energy": -8.2, "extrapolated": -8.1}
+    calculator.energy_contributions = parts  # type: ignore[attr-defined]
+    assert read_labels(atoms, "a").energy == pytest.approx(-4.1, abs=1e-12)
+    calculator.energy_contributions = {"kinetic": 1.0}  # type: ignore[attr-defined]
+    assert read_labels(atoms, "a").energy == -4.0
+
+
 def test_plain_virial_is_read_without_reference_keys():
     atoms = bulk("Cu")
     atoms.info["virial"] = STRESS

@@ -94,3 +94,14 @@ def test_random_depends_on_the_seed(trajectories):
 def test_impossible_configurations(bad):
     with pytest.raises(ValidationError):
         SplitConfig(**bad)
+
+
+def test_given_parts_are_taken_as_they_are(frame):
+    parts = ("test", "train", "validation", "train")
+    frames = [frame(order=float(i), info={"split": part}) for i, part in enumerate(parts)]
+    found = split(frames, SplitConfig(kind="given", validation=0.5))
+    assert found == ((1, 3), (2,), (0,))
+    with pytest.raises(InputError, match=r"entry split.*got 'exam'"):
+        split([*frames, frame(info={"split": "exam"})], SplitConfig(kind="given"))
+    with pytest.raises(InputError, match="split=train"):
+        split(frames[:1], SplitConfig(kind="given"))

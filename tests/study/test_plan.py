@@ -94,3 +94,15 @@ def test_element_unknown_to_the_foundation_is_named_with_file_and_frame(base):
     write_frames(base / "hop.xyz", frames)
     with pytest.raises(CompatibilityError, match=r"soft argon.*hop.xyz frame 0.*Kr"):
         make_plan(study(), base)
+
+
+def test_given_parts_keep_all_validation_frames_whatever_is_trained_on(tmp_path):
+    small.write_inputs(tmp_path)
+    frames = read_frames(tmp_path / "frames.xyz")
+    parts = ["validation" if i % 4 == 1 else "train" for i in range(len(frames))]
+    marked = [f._replace(info={"split": p}) for f, p in zip(frames, parts, strict=True)]
+    write_frames(tmp_path / "frames.xyz", marked)
+    settings = small.settings(splits={"kind": "given"})
+    plan = make_plan(validate(settings, StudyConfig, where="test"), tmp_path)
+    for run in plan.runs:  # one of them trains on hot frames only
+        assert run.splits["validation"] == tuple(range(1, len(frames), 4))

@@ -113,7 +113,8 @@ def test_parity_cuts_out_one_split():
 def test_failures_name_runs_and_probes(study_of, measured, tmp_path):
     study_of({"a": ("scratch", ["failed"]), "b": ("scratch", [measured(0.1, 0.1, 0.1)])})
     path = next((tmp_path / "runs").glob("b-s0-*/records/slide.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "message": "x"}))
+    record = durable.unsealed(json.loads(path.read_text()))
+    path.write_text(json.dumps(record | {"status": "failed", "message": "x"}))
     lines = records.load_study(tmp_path).failures()
     assert len(lines) == 2
     assert lines[0].startswith("a-s0")

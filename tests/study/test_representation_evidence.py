@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 from study import invented
 
+from mlffjax.representation import similarity
 from mlffjax.study.records import read_json
 from mlffjax.study.representation_evidence import FILE, evidence, rank_correlation, update
 
@@ -68,6 +69,19 @@ def test_written_once_until_a_record_changes(study, tmp_path):
     update(study, tmp_path)
     assert (tmp_path / FILE).stat().st_mtime_ns == stamp
     assert first["probes"].keys() == {"seen"}
+
+
+def test_a_comparison_that_cannot_be_computed_is_a_note_and_ends_nothing(
+    study, tmp_path, monkeypatch
+):
+    def fail(*arguments, **settings):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(similarity, "procrustes", fail)
+    update(study, tmp_path)
+    found = read_json(tmp_path / FILE, [])["probes"]["seen"]
+    assert found["notes"] == ["runs could not be compared: LinAlgError: SVD did not converge"]
+    assert found["layers"] == {}
 
 
 def test_rank_correlation_is_that_of_spearman(rng):

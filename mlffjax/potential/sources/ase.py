@@ -5,37 +5,40 @@
       factory: chgnet.model.dynamics:CHGNetCalculator
       arguments: {use_device: cpu}
       cutoff: 6.0
+      python: ~/venvs/chgnet/bin/python
 
 The factory is a class of calculators, or a class method of one that makes them; nothing else is
 called, and a configuration holds no code. A card of this kind still names a program: its module is
 imported and the class gets the arguments when the potential is evaluated, not when it is loaded.
 
+With ``python`` the calculator runs in the environment of that interpreter, for packages that cannot
+be installed beside ours. It needs the calculator's package there, not this one; see ``remote``.
+Both ways give the same numbers.
+
 Energies are the calculator's totals (``free_energy`` where it has one: the energy that forces
 belong to); reference energies (E0) are zero until somebody sets them. The calculator runs on the
-host, one structure at a time. It gives no atomic energies, features or second derivatives; where
-it gives no stress, derivatives by the cell are NaN.
+host; structures of a graph reach it together. It gives no atomic energies, features or second
+derivatives; where it gives no stress, derivatives by the cell are NaN.
 """
 
 import functools
-import importlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import pydantic
-from ase.calculators.abc import GetPropertiesMixin
-from ase.calculators.calculator import PropertyNotImplementedError
-from ase.stress import voigt_6_to_full_3x3_stress
 
 from mlffjax import config
 from mlffjax.arrays import Array, Float, PRNGKey, PyTree
 from mlffjax.errors import ConfigError
 from mlffjax.graphs.graph import Graph
-from mlffjax.potential.host_energy import HostResult, energies, shares
-from mlffjax.structures.system import System, to_ase
+from mlffjax.potential.host_energy import HostResult, energies, one_by_one, shares
+from mlffjax.potential.remote import server
+from mlffjax.potential.remote.client import Address, remote
+from mlffjax.structures.system import System
 
 
 class Config(config.Config):
@@ -50,6 +53,13 @@ class Config(config.Config):
     a structure are periodic. The calculator makes its own lists."""
     pbc: tuple[bool, bool, bool] = (True, True, True)
     """Directions that are periodic in the structures to come; zero cell vectors never are."""
+    python: str | None = pydantic.Field(default=None, pattern=r"^(~?/.*/)?python[\d.]*$")
+    """Interpreter of another environment to run the calculator in: an absolute path, ``~/...``, or
+    a name such as ``python3.12`` that is looked for. The structures are sent to it."""
+    start_seconds: float = pydantic.Field(default=300.0, gt=0)
+    """Time for that interpreter to import the package and load the weights."""
+    call_seconds: float = pydantic.Field(default=600.0, gt=0)
+    """Time for it to evaluate one structure."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,12 @@ class AseModel:
     arguments: str  # JSON
     cutoff: float
     pbc: tuple[bool, bool, bool]
+    python: str | None = None
+    start_seconds: float = 300.0
+    call_seconds: float = 600.0
     supports = frozenset()
+    asks_together = True
+    """Structures cost what they cost, alone or with others; fewer messages are fewer waits."""
 
     @property
     def reach(self) -> float:
@@ -71,13 +86,36 @@ class AseModel:
     @property
     def settings(self) -> dict[str, Any]:
         """Kind and choices."""
-        return {
+        settings = {
             "kind": "ase",
             "factory": self.factory,
             "arguments": json.loads(self.arguments),
             "cutoff": self.cutoff,
             "pbc": self.pbc,
         }
+        if self.python is None:
+            return settings
+        names = ("python", "start_seconds", "call_seconds")
+        return settings | {name: getattr(self, name) for name in names}
+
+    @property
+    def program(self) -> dict[str, str]:
+        """Versions of what computes: the calculator's package, ASE and Python. May start it.
+
+        Raises:
+            ConfigError: there is no such interpreter.
+            InputError: it does not start.
+        """
+        return server.program(self.factory) if self.python is None else self._remote.program()
+
+    @property
+    def _remote(self) -> Any:
+        assert self.python is not None
+        return remote(
+            Address(
+                self.python, self.factory, self.arguments, self.start_seconds, self.call_seconds
+            )
+        )
 
     def init(self, *, key: PRNGKey) -> PyTree:
         """Reference energies of zero; no weights, as an empty array that files can hold."""
@@ -95,20 +133,27 @@ class AseModel:
         """E0 of each element, eV."""
         return params["constants"]["atomic_energies"]
 
-    def evaluate(self, system: System, *, derivatives: bool, stress: bool) -> HostResult:
-        """Ask the calculator; on the host."""
-        atoms = to_ase(system)
-        atoms.calc = calculator(self.factory, self.arguments)
-        # Some calculators compute everything again for every question: forces first.
-        forces = atoms.get_forces() if derivatives else np.zeros((len(atoms), 3))
-        energy = atoms.get_potential_energy(force_consistent=_has_free_energy(atoms.calc))
-        tensor = None
-        if stress and system.pbc.all():
-            try:
-                tensor = voigt_6_to_full_3x3_stress(atoms.get_stress())
-            except (NotImplementedError, PropertyNotImplementedError):
-                tensor = None
-        return HostResult(float(energy), np.asarray(forces, np.float64), tensor)
+    def evaluate(
+        self, systems: Sequence[System], *, derivatives: bool, stress: bool
+    ) -> list[HostResult]:
+        """Ask the calculator; on the host.
+
+        Raises:
+            HostFailure: it fails for a structure.
+            ConfigError: there is no such calculator or interpreter.
+            InputError: the interpreter does not start.
+        """
+        if self.python is not None:
+            return self._remote.evaluate(systems, derivatives=derivatives, stress=stress)
+        made = calculator(self.factory, self.arguments)
+
+        def ask(system: System) -> HostResult:
+            structure = server.Structure(**system._asdict())
+            return HostResult(
+                *server.evaluate(made, structure, derivatives=derivatives, stress=stress)
+            )
+
+        return one_by_one(ask, systems)
 
 
 def example() -> Config:
@@ -130,7 +175,16 @@ def energy_model(config: Config, elements: tuple[int, ...]) -> AseModel:
         arguments = json.dumps(config.arguments, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"arguments of {config.factory}: expected plain data: {error}") from error
-    return AseModel(elements, config.factory, arguments, config.cutoff, config.pbc)
+    return AseModel(
+        elements,
+        config.factory,
+        arguments,
+        config.cutoff,
+        config.pbc,
+        config.python,
+        config.start_seconds,
+        config.call_seconds,
+    )
 
 
 @functools.cache
@@ -140,31 +194,7 @@ def calculator(factory: str, arguments: str) -> Any:
     Raises:
         ConfigError: there is no such class, it is none of calculators, or it refuses the arguments.
     """
-    module, _, name = factory.partition(":")
     try:
-        parts: list[Any] = [importlib.import_module(module)]
-        for attribute in name.split("."):
-            parts.append(getattr(parts[-1], attribute))
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"cannot find the factory {factory!r}: {type(error).__name__}: {error}; install its "
-            "package, or correct the name 'package.module:Class'"
-        ) from error
-    owner = parts[-1] if isinstance(parts[-1], type) else parts[-2]
-    makes = isinstance(owner, type) and issubclass(owner, GetPropertiesMixin)
-    if not makes or not (parts[-1] is owner or getattr(parts[-1], "__self__", None) is owner):
-        raise ConfigError(
-            f"expected the factory {factory!r} to be a class of ASE calculators or a class method "
-            f"of one, got {parts[-1]!r}; functions are not called, so that no configuration can "
-            "run arbitrary code"
-        )
-    try:
-        return parts[-1](**json.loads(arguments))
-    except Exception as error:  # constructors of others raise anything
-        raise ConfigError(
-            f"{factory} refused its arguments {arguments}: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _has_free_energy(made: Any) -> bool:
-    return "free_energy" in getattr(made, "implemented_properties", ())
+        return server.make(factory, json.loads(arguments))
+    except server.FactoryError as error:
+        raise ConfigError(str(error)) from error

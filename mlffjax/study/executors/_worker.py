@@ -57,14 +57,12 @@ def limit(threads: int, *, shares_gpu: bool) -> None:
 
 
 def _complete(payload: Mapping[str, Any], relay: _messages.Relay) -> None:
-    import jax
-
-    from mlffjax import health
+    from mlffjax import health, startup
     from mlffjax.study.execute import complete
     from mlffjax.study.lock import locked
     from mlffjax.study.plan import require_same
 
-    jax.config.update("jax_enable_x64", True)  # as the command does; this process is a program
+    startup.set_up()  # as the command does; this process is a program
     health.require_sound_jax()
     plan, shapes = _planned(json.dumps(payload["config"]), payload["base"], payload["fingerprint"])
     require_same(plan, payload["fingerprint"])
