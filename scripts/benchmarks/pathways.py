@@ -25,7 +25,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mace_against_torch as shared
+import compare
+import crystals
+import peers
+import side_mace_torch
 
 IMAGES, ATOMS = 9, 61
 HOP = 2.0  # Å along which the Cr atom is moved over the band
@@ -35,7 +38,7 @@ def main() -> None:
     """Parse arguments, pin, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", choices=[*WORKS, "all"], default="all")
-    parser.add_argument("--architecture", choices=sorted(shared.HIDDEN), default="medium")
+    parser.add_argument("--architecture", choices=sorted(crystals.ARCHITECTURES), default="medium")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--paths", type=int, default=100)
@@ -43,7 +46,7 @@ def main() -> None:
     parser.add_argument("--default-malloc", action="store_true", help="do not tune the allocator")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
-    tuned = shared.TUNED_MALLOC
+    tuned = peers.TUNED_MALLOC
     if not arguments.default_malloc and any(os.environ.get(k) != v for k, v in tuned.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **tuned})
     cores = sorted(os.sched_getaffinity(0))[:1]
@@ -56,9 +59,7 @@ def main() -> None:
     for name in WORKS if arguments.work == "all" else [arguments.work]:
         rows.append({"work": name} | WORKS[name](arguments))
         print(json.dumps(rows[-1]), flush=True)
-    about = {"load": os.getloadavg()[0], "jax": jax.__version__}
-    if importlib.util.find_spec("mace") is not None:
-        about = shared.machine(cores)
+    about = {"load": os.getloadavg()[0], "jax": jax.__version__} | compare.machine()
     print(json.dumps(about))
     if arguments.out:
         settings = {key: str(value) for key, value in vars(arguments).items()}
@@ -70,7 +71,7 @@ def images() -> list[Any]:
     """The images: one atom moves, the others are rattled alike."""
     made = []
     for index in range(IMAGES):
-        atoms = shared.cell_with_chromium(ATOMS)
+        atoms = crystals.cell_with_chromium(ATOMS)
         atoms.positions[-1, 0] += HOP * index / (IMAGES - 1)
         made.append(atoms)
     return made
@@ -79,12 +80,14 @@ def images() -> list[Any]:
 def band(arguments: argparse.Namespace) -> dict[str, Any]:
     """Energy and forces of a band, beside whatever peer can be imported."""
     import numpy as np
+    import side_mlffjax
 
     if importlib.util.find_spec("mace") is None:
         raise SystemExit("work band needs mace-torch; --work batch, many, relaxed do without")
     structures = images()
-    theirs = shared.torch_model(arguments.architecture, arguments.dtype)
-    potential = shared.our_potential(theirs, arguments.architecture)
+    theirs = side_mace_torch.torch_model(arguments.architecture, arguments.dtype)
+    arrays = {name: tensor.detach().numpy() for name, tensor in theirs.state_dict().items()}
+    potential = side_mlffjax.from_arrays(arrays, arguments.architecture)
     ours, with_lists, compile_seconds = our_band(potential, structures, arguments.dtype)
     sides = {
         "mlffjax": ours,
@@ -179,18 +182,16 @@ def batch(arguments: argparse.Namespace) -> dict[str, Any]:
     """Throughput of a band against that of one large batch of the same images."""
     import jax
     import numpy as np
+    import side_mlffjax
 
     from mlffjax import trees
     from mlffjax.graphs.batching import build
     from mlffjax.potential import derivatives
     from mlffjax.potential.base import Potential
-    from mlffjax.potential.mace.config import MaceConfig
-    from mlffjax.potential.mace.model import MaceModel
     from mlffjax.structures.system import from_ase
 
     structures = images()
-    hidden = shared.HIDDEN[arguments.architecture]
-    model = MaceModel(shared.ELEMENTS, MaceConfig(r_max=shared.R_MAX, hidden_irreps=hidden))
+    model = side_mlffjax.model_of(arguments.architecture)
     potential = trees.cast(Potential(model.init(key=jax.random.key(0)), model), arguments.dtype)
     ours, _, compile_seconds = our_band(potential, structures, arguments.dtype)
     kind = np.dtype(arguments.dtype).type
