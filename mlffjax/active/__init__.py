@@ -4,8 +4,8 @@
 of a potential), and checks the answer by training again without the frame.
 
 ``acquisition`` chooses which structures to label next (kinds in ``active.selection``), and
-``labelling`` has them labelled by an oracle, a calculator or a teacher (kinds in
-``active.labelers``), remembering every outcome.
+``labelling`` has them labelled by an oracle, a calculator, a teacher, or a program that runs
+elsewhere (kinds in ``active.labelers`` and ``active.programs``), remembering every outcome.
 
 Contract
     * A frame's effect is the change of the number, eV, if the frame were *left out* of training:

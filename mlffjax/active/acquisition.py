@@ -12,6 +12,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pydantic
+from ase.cell import Cell
 from jaxtyping import Float64
 
 from mlffjax import config as configuration
@@ -26,6 +27,10 @@ from mlffjax.structures.checks import structure_digest
 from mlffjax.structures.geometry import radii
 from mlffjax.structures.selection import descriptors
 from mlffjax.structures.system import Frame, System
+
+
+class NothingLeft(InputError):
+    """There are candidates, but each of them was dropped."""
 
 
 class AcquisitionConfig(Config):
@@ -80,8 +85,9 @@ def acquire(
         seed: of kinds that draw.
 
     Raises:
-        InputError: there are no candidates, no models, or none of the candidates is left; features
-            cannot be had; a committee is too small.
+        NothingLeft: each of the candidates was dropped.
+        InputError: there are no candidates or no models; features cannot be had; a committee is
+            too small.
         CompatibilityError: a model does not know an element, or has no features.
     """
     if not candidates or not models:
@@ -94,7 +100,7 @@ def acquire(
     distinct = _distinct(features, known, left, config.duplicate, dropped)
     left, rows = [left[row] for row in distinct], rows[distinct]
     if not left:
-        raise InputError(_nothing(dropped))
+        raise NothingLeft(_nothing(dropped))
     names = list(dict.fromkeys(frame.trajectory for frame in candidates))
     atoms = np.isin(atom_of, rows)
     pool = Pool(
@@ -176,6 +182,14 @@ def _sound(
             continue
         dropped.append(Dropped(index, reason))
     return [left[row] for row in stay], np.array(stay, int)
+
+
+def place_digest(system: System) -> str:
+    """Equal for structures whose atoms differ by lattice vectors only, in the same order."""
+    cell = Cell(system.cell).complete().array
+    parts = np.round(system.positions @ np.linalg.inv(cell), 8)
+    inside = np.where(system.pbc, parts % 1.0, parts)
+    return structure_digest(system._replace(positions=inside @ cell))
 
 
 def closest_contact(system: System) -> float:

@@ -7,9 +7,11 @@
     FOLDER/<settings>/<structure>.lock   held by the process that computes this label
 
 The names are digests of the settings and of the structure, so labels are found again whatever
-campaign, round or order asks for them. A lock belongs to an open file: the system releases it when
-its process ends in whatever way, and somebody else computes the label. A failure is remembered like
-a label and not tried again unless its file is deleted.
+campaign, round or order asks for them. Labels of one reference are never made with two settings.
+
+A lock belongs to an open file: the system releases it when its process ends in whatever way, and
+somebody else computes the label. A failure is remembered like a label and not tried again unless
+its file is deleted.
 """
 
 import contextlib
@@ -19,19 +21,29 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pydantic
 
 import mlffjax
-from mlffjax.active.labelers._labeler import Label, Labeler, LabelError, LabelPending
-from mlffjax.config import Config, fingerprint
+from mlffjax import config as configuration
+from mlffjax import registry
+from mlffjax.active.labelers._labeler import Label, Labeler, LabelError, LabelPending, Section
+from mlffjax.config import Config, by_kind, fingerprint
 from mlffjax.durable import write_bytes
+from mlffjax.errors import CompatibilityError, ConfigError
 from mlffjax.structures.checks import structure_digest
 from mlffjax.structures.system import Frame
 
+SETTINGS = "settings.json"
 PAUSE = 0.2  # s between two looks at what other processes compute
+
+
+class LabellingConfig(Config):
+    """The section of a labeller alone."""
+
+    labeler: Annotated[Section, by_kind("active.labelers")]
 
 
 class LabelRecord(Config):
@@ -85,6 +97,7 @@ def label(
     Raises:
         LabelPending: some are computed elsewhere; all inputs are written and everything that could
             be had is kept. The same call continues when results have arrived.
+        CompatibilityError: the folder holds labels of the same reference with other settings.
     """
     place, setting = _place(labeler, folder)
     keys = [structure_digest(frame.system) for frame in frames]
@@ -121,6 +134,24 @@ def label(
     return Labelled(good, bad, computed)
 
 
+def read_labeler(path: Path, overrides: Sequence[str] = ()) -> Labeler:
+    """The labeller of a configuration; sections beside ``labeler`` are not looked at.
+
+    Raises:
+        ConfigError: the file is no YAML, or the section is missing or wrong.
+        InputError: what the section names cannot be read.
+    """
+    try:
+        data = configuration.plain(path.read_text(encoding="utf-8"), where=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from error
+    if "labeler" in data:
+        data = {"labeler": data["labeler"]}
+    section = configuration.assemble(data, LabellingConfig, overrides, where=str(path)).labeler
+    module = registry.resolve("active.labelers", configuration.kind_of(section))
+    return module.build(section, path.absolute().parent)
+
+
 def read(place: Path, key: str, setting: str) -> LabelRecord | None:
     """A record, or None where there is none or it is damaged or of other settings."""
     try:
@@ -131,13 +162,37 @@ def read(place: Path, key: str, setting: str) -> LabelRecord | None:
 
 
 def _place(labeler: Labeler, folder: Path) -> tuple[Path, str]:
-    """Directory of the labeller's settings, which are written there, and their digest."""
+    """Directory of the labeller's settings, which are written there, and their digest.
+
+    Raises:
+        CompatibilityError: other settings have made labels of the same reference.
+    """
     setting = fingerprint(labeler.settings)
     place = folder / setting
-    if not (place / "settings.json").is_file():
+    reference = _reference(labeler.settings)
+    for other in sorted(folder.glob(f"*/{SETTINGS}")):
+        if other.parent == place or reference is None or not _has_labels(other.parent):
+            continue
+        if _reference(json.loads(other.read_text())) == reference:
+            raise CompatibilityError(
+                f"{folder}: expected labels of {reference!r} with one setting, got some with "
+                f"another ({other}); labels are never mixed: give the new setting another "
+                "reference, or another folder"
+            )
+    if not (place / SETTINGS).is_file():
         text = json.dumps(labeler.settings, indent=1, sort_keys=True) + "\n"
-        write_bytes(place / "settings.json", text.encode())
+        write_bytes(place / SETTINGS, text.encode())
     return place, setting
+
+
+def _reference(settings: Any) -> str | None:
+    return settings.get("reference") if isinstance(settings, dict) else None
+
+
+def _has_labels(place: Path) -> bool:
+    """Whether there is a label, not only failures."""
+    records = (read(place, file.stem, place.name) for file in place.glob("*.json"))
+    return any(record is not None and record.status == "ok" for record in records)
 
 
 def _computed(frame: Frame, key: str, setting: str, labeler: Labeler) -> LabelRecord:
@@ -167,12 +222,17 @@ def _plain(found: Label) -> dict[str, Any]:
 
 
 def _frame(frame: Frame, record: LabelRecord) -> Frame:
-    """The structure with its label; labels it carried before are gone."""
+    """The structure with its label and where that is from; labels it carried before are gone."""
+    origin = {
+        "label_settings": record.settings,
+        "label_program": str(record.about.get("program", "")),
+        "label_geometry": record.source,
+    }
     return frame._replace(
         energy=record.energy,
         forces=np.array(record.forces, np.float64).reshape(-1, 3),
         stress=None if record.stress is None else np.array(record.stress, np.float64),
-        info=frame.info | {"label_settings": record.settings},
+        info=frame.info | {key: value for key, value in origin.items() if value},
     )
 
 

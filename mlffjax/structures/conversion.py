@@ -5,6 +5,7 @@ Frames whose electronic iteration did not converge carry wrong labels that look 
     vasprun.xml    fewer electronic steps than NELM, or a last step below EDIFF
     OUTCAR         the line "aborting loop because EDIFF is reached" before the energy of the step
     pw.x output    the energy marked with "!", which pw.x prints for converged steps only
+    CP2K output    "SCF run NOT converged"; single points only, see ``cp2k_output``
 
 Other formats that ASE reads do not say; their frames are taken as they are.
 """
@@ -19,11 +20,14 @@ import ase.io
 from ase.io.formats import UnknownFileTypeError, filetype
 
 from mlffjax.errors import InputError
+from mlffjax.structures import cp2k_output
 from mlffjax.structures.checks import check_frame
 from mlffjax.structures.labels import read_labels
 from mlffjax.structures.system import Frame, from_ase
 
 HEAD = 20_000  # characters that name the program
+CP2K = "cp2k-out"  # ASE has no name for it
+JUDGED = ("espresso-out", CP2K)  # what is not converged has no frame
 UNCONVERGED = "the electronic iteration did not converge"
 
 
@@ -45,7 +49,8 @@ def convert(path: Path, *, label: str, config_type: str = "Default") -> Conversi
     """Read an output file and leave out what is not converged, incomplete or impossible.
 
     Args:
-        path: output of VASP (``vasprun.xml``, ``OUTCAR``), of pw.x, or another file ASE reads.
+        path: output of VASP (``vasprun.xml``, ``OUTCAR``), of pw.x, of a single point of CP2K, or
+            another file ASE reads.
         label: opens the names of the frames; also their trajectory, as a file is one run.
         config_type: kind of structure to note in every frame.
 
@@ -53,7 +58,10 @@ def convert(path: Path, *, label: str, config_type: str = "Default") -> Conversi
         InputError: the file is missing, of no known format, malformed, or holds no frame.
     """
     kind = _kind(path)
-    images = _images(path, kind)
+    try:
+        images = _images(path, kind)
+    except cp2k_output.NoResult as error:
+        return Conversion((), (str(error),), judged=True)
     judge = JUDGES.get(kind)
     verdicts = judge(path) if judge else [True] * len(images)
     if len(verdicts) < len(images):
@@ -69,7 +77,7 @@ def convert(path: Path, *, label: str, config_type: str = "Default") -> Conversi
             dropped.append(f"{path} frame {index}: {reason}")
         else:
             frames.append(frame)
-    return Conversion(tuple(frames), tuple(dropped), judge is not None or kind == "espresso-out")
+    return Conversion(tuple(frames), tuple(dropped), judge is not None or kind in JUDGED)
 
 
 def _kind(path: Path) -> str:
@@ -78,11 +86,8 @@ def _kind(path: Path) -> str:
         raise InputError(f"{path}: expected a file, found none; check the path")
     with path.open(encoding="utf-8", errors="replace") as file:
         head = file.read(HEAD)
-    if "CP2K|" in head:
-        raise InputError(
-            f"{path}: this is an output of CP2K, whose energies and forces ASE cannot read; write "
-            "them to extended XYZ (MOTION/PRINT in CP2K, hartree and hartree/bohr to eV and eV/Å)"
-        )
+    if cp2k_output.MARK in head:
+        return CP2K
     try:
         return filetype(str(path))
     except UnknownFileTypeError as error:
@@ -93,6 +98,11 @@ def _kind(path: Path) -> str:
 
 
 def _images(path: Path, kind: str) -> list[ase.Atoms]:
+    if kind == CP2K:
+        atoms = cp2k_output.read(path)
+        if atoms is None:
+            raise cp2k_output.NoResult(f"{path}: the output of CP2K has no end; running or killed")
+        return [atoms]
     # pw.x prints no marked energy for a step that fails; such steps are to be listed too.
     keep = {"results_required": False} if kind == "espresso-out" else {}
     try:

@@ -45,12 +45,25 @@ def read_labels(atoms: ase.Atoms, source: str) -> Labels:
         results = {} if atoms.calc is None else dict(atoms.calc.results)
         if "free_energy" in results:
             results["energy"] = results["free_energy"]
+        elif "energy" in results:
+            results["energy"] += _entropy(atoms.calc)
         found = {**{key: found[key] for key in VIRIALS if key in found}, **results}
     return Labels(
         energy=_energy(found.get("energy"), source),
         forces=_forces(found.get("forces"), len(atoms), source),
         stress=_stress(found, atoms, source),
     )
+
+
+def _entropy(calculator: Any) -> float:
+    """Half of -TS, by which the free energy differs from the energy that ASE takes from GPAW's log.
+
+    Smeared occupations have a free energy, of which forces are derivatives, and an extrapolation to
+    zero width; of the log ASE keeps the latter as energy, and both among the contributions.
+    """
+    parts = getattr(calculator, "energy_contributions", None) or {}
+    zero = parts.get("extrapolated", parts.get("zero kelvin"))
+    return 0.0 if zero is None or "free energy" not in parts else parts["free energy"] - zero
 
 
 def _energy(value: Any, source: str) -> float | None:
@@ -126,6 +139,8 @@ def _tensor(value: Any, name: str, source: str) -> Float64[np.ndarray, "3 3"]:
 
 def _numeric(value: Any, name: str, source: str) -> np.ndarray:
     try:
+        if np.asarray(value).dtype == bool:  # T is no energy of 1 eV
+            raise TypeError("flags")
         return np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         text = repr(value)

@@ -5,8 +5,10 @@ from ase.build import bulk
 from mlffjax import trees
 from mlffjax.active.acquisition import (
     AcquisitionConfig,
+    NothingLeft,
     acquire,
     closest_contact,
+    place_digest,
 )
 from mlffjax.config import validate
 from mlffjax.errors import ConfigError, InputError
@@ -117,3 +119,18 @@ def test_key_is_of_the_structure_to_a_millionth_of_an_angstrom():
     assert structure_digest(
         CRYSTAL._replace(positions=CRYSTAL.positions + 1e-4)
     ) != structure_digest(CRYSTAL)
+
+
+def test_nothing_left_is_told_from_other_mistakes(candidates):
+    with pytest.raises(NothingLeft, match="it has a label"):
+        acquire(candidates[:1], [candidates[0].system], MODELS, settings(), 1)
+
+
+def test_lattice_vectors_do_not_make_another_place(rng):
+    steps = rng.integers(-2, 3, size=(len(CRYSTAL.numbers), 3))
+    moved = CRYSTAL._replace(positions=CRYSTAL.positions + steps @ CRYSTAL.cell)
+    assert place_digest(moved) == place_digest(CRYSTAL)
+    assert structure_digest(moved) != structure_digest(CRYSTAL)
+    open_one = CRYSTAL._replace(pbc=np.array([True, True, False]))
+    lifted = open_one._replace(positions=open_one.positions + CRYSTAL.cell[2])
+    assert place_digest(lifted) != place_digest(open_one)

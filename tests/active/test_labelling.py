@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,14 +11,12 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read, write
 
 from mlffjax.active import labelling
-from mlffjax.active.labelers import ase, files, oracle, potential
-from mlffjax.active.labelers._labeler import Label, Labeler, LabelError, LabelPending
+from mlffjax.active.labelers import ase, oracle, potential
+from mlffjax.active.labelers._labeler import Label, Labeler, LabelError
 from mlffjax.config import resolve_path
-from mlffjax.errors import ConfigError, InputError
+from mlffjax.errors import CompatibilityError, InputError
 from mlffjax.potential import store
 from mlffjax.potential.card import Card
 from mlffjax.potential.pair import lennard_jones
@@ -230,44 +230,59 @@ def test_lennard_jones_of_ase_is_labelled_with_plain_arguments(tmp_path):
     assert found.frames[0].energy == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
 
 
-PWSCF = {
-    "input_data": {
-        "control": {"calculation": "scf", "tprnfor": True, "tstress": True},
-        "system": {"ecutwfc": 29.4, "nspin": 2, "occupations": "smearing", "degauss": 0.01},
-    },
-    "pseudopotentials": {"Ar": "Ar.upf"},
-    "kpts": [4, 4, 1],
-}
+def test_one_reference_has_one_setting(tmp_path):
+    first = Counting(settings={"reference": "PBE", "cutoff": 300})
+    second = Counting(settings={"reference": "PBE", "cutoff": 400})
+    other = Counting(settings={"reference": "PBE, 400 eV", "cutoff": 400})
+    failing = Counting(settings={"reference": "PBE", "cutoff": 200}, fails=("0",))
+    labelling.label(frames(1), failing, tmp_path)  # no label came of it
+    labelling.label(frames(1), first, tmp_path)
+    with pytest.raises(CompatibilityError, match="'PBE' with one setting"):
+        labelling.label(frames(2), second, tmp_path)
+    assert not second.calls
+    assert labelling.label(frames(2), other, tmp_path).computed == 2
+    assert labelling.label(frames(2), first, tmp_path).computed == 1
 
 
-def test_files_are_written_then_waited_for_then_read(tmp_path):
-    config = files.Config(reference="QE", folder="jobs", parameters=PWSCF)
-    labeler, wanted = files.build(config, tmp_path), frames(3)
-    with pytest.raises(LabelPending, match="3 of 3 labels"):
-        labelling.label(wanted, labeler, tmp_path / "labels")
-    places = [tmp_path / "jobs" / structure_digest(f.system) for f in wanted]
-    text = (places[0] / "espresso.pwi").read_text()
-    for part in ("ecutwfc", "29.4", "nspin", "4 4 1", "Ar.upf"):
-        assert part in text
-    again = read(places[0] / "espresso.pwi", format="espresso-in")
-    assert not isinstance(again, list)
-    np.testing.assert_allclose(again.positions, wanted[0].system.positions, atol=1e-8)
-    for place, frame in zip(places[:2], wanted, strict=False):
-        atoms = to_ase(frame.system)
-        atoms.calc = SinglePointCalculator(atoms, energy=-3.5, forces=frame.system.positions)
-        write(place / "result.traj", atoms)
-    with pytest.raises(LabelPending, match="1 of 3 labels"):
-        labelling.label(wanted, labeler, tmp_path / "labels")
-    atoms = to_ase(wanted[1].system)  # the result of another structure
-    atoms.calc = SinglePointCalculator(atoms, energy=-3.5, forces=atoms.positions)
-    write(places[2] / "result.extxyz", atoms)
-    found = labelling.label(wanted, labeler, tmp_path / "labels")
-    assert [f.energy for f in found.frames] == [-3.5, -3.5]
-    np.testing.assert_array_equal(found.frames[1].forces, wanted[1].system.positions)
-    assert "structure that was asked for" in found.failures[0][1]
+def test_labels_say_where_they_are_from(tmp_path):
+    frame = frames(1)[0]._replace(source="pool.xyz frame 3")
+    config = ase.example()
+    found = labelling.label([frame], ase.build(config, tmp_path), tmp_path / "labels").frames[0]
+    assert found.info["label_geometry"] == "pool.xyz frame 3"
+    assert found.info["label_program"].startswith("ase 3.")
+    assert (tmp_path / "labels" / found.info["label_settings"] / "settings.json").is_file()
+    write_frames(tmp_path / "labelled.xyz", [found])
+    assert read_frames(tmp_path / "labelled.xyz")[0].info == found.info
 
 
-def test_files_refuse_parameters_that_ase_cannot_write(tmp_path):
-    config = files.Config(reference="QE", folder="jobs", parameters={"kpts": [4, 4, 1]})
-    with pytest.raises(ConfigError, match="parameters"):
-        labelling.label(frames(1), files.build(config, tmp_path), tmp_path)
+def test_workers_share_the_work(tmp_path):
+    class Slow(Counting):
+        def label(self, frame):
+            time.sleep(0.02)
+            return super().label(frame)
+
+    labelers, wanted = [Slow() for _ in range(4)], frames(12)
+    labelling.label(wanted[:1], Counting(), tmp_path)
+    with ThreadPoolExecutor(4) as pool:  # a lock belongs to an open file, also within a process
+        jobs = [pool.submit(labelling.label, wanted, one, tmp_path) for one in labelers]
+        found = [job.result() for job in jobs]
+    calls = [call for one in labelers for call in one.calls]
+    assert sorted(calls) == sorted(frame.identifier for frame in wanted[1:])
+    assert sum(one.computed for one in found) == 11
+    assert all(len(one.frames) == 12 for one in found)
+
+
+def test_another_interpreter_gives_the_same_labels(tmp_path):
+    here = ase.example()
+    there = here.model_copy(update={"python": sys.executable})
+    wanted = frames(1)[0]
+    one, other = ase.build(here, tmp_path), ase.build(there, tmp_path)
+    assert one.settings == other.settings
+    first, second = one.label(wanted), other.label(wanted)
+    assert second.stress is not None
+    assert second.energy == first.energy
+    np.testing.assert_array_equal(second.forces, first.forces)
+    np.testing.assert_array_equal(second.stress, first.stress)
+    assert "ase 3." in second.about["program"]
+    with pytest.raises(ValueError, match="not sent to another interpreter"):
+        ase.Config.model_validate({**there.model_dump(), "moments": {"Cr": 4.0}})

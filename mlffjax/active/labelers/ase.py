@@ -8,6 +8,15 @@
 
 Spins start from ``moments`` by element. A calculation that ends with a smaller moment than
 ``least_moments`` on one of these atoms has found another state and is no label.
+
+With ``python`` the calculator runs in the environment of that interpreter, as for potentials, such
+as GPAW of the system; it cannot be told of spins then:
+
+      factory: gpaw.calculator:GPAW
+      arguments: {mode: {name: pw, ecut: 400}, xc: PBE, kpts: {size: [4, 4, 1]}, txt: null}
+      python: /usr/bin/python3
+
+Calculations that outlive this process, or need a queue, are for ``files``.
 """
 
 import importlib.metadata
@@ -18,34 +27,38 @@ from typing import Any
 import numpy as np
 import pydantic
 from ase.calculators.calculator import PropertyNotImplementedError
-from ase.data import atomic_numbers, chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from mlffjax import config as configuration
-from mlffjax.active.labelers._labeler import Label, LabelError, Section
+from mlffjax.active.labelers._labeler import Label, LabelError
+from mlffjax.active.labelers._spins import SpinSection
+from mlffjax.potential.host_energy import HostFailure
 from mlffjax.potential.sources import ase as source
 from mlffjax.structures.system import Frame, to_ase
 
+PATIENCE = 86400.0  # s; a self-consistent calculation may take hours
 
-class Config(Section):
+
+class Config(SpinSection):
     """Whose calculator, what it is made with, and which spins are right."""
 
     factory: str = pydantic.Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     """``package.module:Class`` or ``package.module:Class.method``, as for potentials."""
     arguments: dict[str, Any] = {}
     """Keyword arguments, as YAML has them."""
-    moments: dict[str, float] = {}
-    """Initial magnetic moment of the atoms of an element, μB."""
-    least_moments: dict[str, float] = {}
-    """Smallest magnitude of the final moment of every atom of an element, μB."""
+    python: str | None = pydantic.Field(default=None, pattern=r"^(~?/.*/)?python[\d.]*$")
+    """Interpreter of another environment to run the calculator in."""
+    call_seconds: float = pydantic.Field(default=PATIENCE, gt=0)
+    """Time for that interpreter to label one structure."""
 
-    @pydantic.field_validator("moments", "least_moments")
-    @classmethod
-    def _elements(cls, value: dict[str, float]) -> dict[str, float]:
-        unknown = [symbol for symbol in value if symbol not in chemical_symbols[1:]]
-        if unknown:
-            raise ValueError(f"expected symbols of elements, got {', '.join(unknown)}")
-        return value
+    @pydantic.model_validator(mode="after")
+    def _no_spins_elsewhere(self) -> "Config":
+        if self.python is not None and (self.moments or self.least_moments):
+            raise ValueError(
+                "expected no moments with 'python': spins are not sent to another interpreter; "
+                "install this package there, or use kind 'files'"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -56,56 +69,71 @@ class Calculated:
 
     @property
     def settings(self) -> Any:
-        """The whole section."""
-        return configuration.dump(self.config)
+        """The whole section but where and how long it is computed."""
+        where = ("python", "call_seconds")
+        return {k: v for k, v in configuration.dump(self.config).items() if k not in where}
 
     def label(self, frame: Frame) -> Label:
         """Compute one structure.
 
         Raises:
             LabelError: the calculator failed, gave no finite numbers, or another spin state.
-            ConfigError: there is no such calculator.
+            ConfigError: there is no such calculator or interpreter.
+            InputError: the interpreter does not start.
         """
-        arguments = source.energy_model(source.Config(
-            factory=self.config.factory, arguments=self.config.arguments
-        ), ()).arguments  # fmt: skip
+        own = self.config
+        model = source.energy_model(
+            source.Config(
+                factory=own.factory,
+                arguments=own.arguments,
+                python=own.python,
+                call_seconds=own.call_seconds,
+            ),
+            (),
+        )
+        found = self._here(model, frame) if own.python is None else self._elsewhere(model, frame)
+        if not (np.isfinite(found.energy) and np.isfinite(found.forces).all()):
+            raise LabelError(f"{own.factory}: energy or forces are not finite")
+        return found
+
+    def _here(self, model: source.AseModel, frame: Frame) -> Label:
+        """In this process.
+
+        Raises:
+            LabelError: the calculator failed, or found another spin state.
+        """
+        numbers = frame.system.numbers
         atoms = to_ase(frame.system)
-        atoms.calc = source.calculator(self.config.factory, arguments)
+        atoms.calc = source.calculator(model.factory, model.arguments)
         if self.config.moments:
-            moments = [self.config.moments.get(s, 0.0) for s in atoms.get_chemical_symbols()]
-            atoms.set_initial_magnetic_moments(moments)
+            atoms.set_initial_magnetic_moments(self.config.initial(numbers))
         try:
             forces = np.array(atoms.get_forces(), np.float64)
             free = "free_energy" in getattr(atoms.calc, "implemented_properties", ())
             energy = float(atoms.get_potential_energy(force_consistent=free))
             stress = _stress(atoms) if frame.system.pbc.all() else None
-            about = {"program": _program(self.config.factory)} | self._spins(atoms, frame)
-        except LabelError:
-            raise
+            moments = None
+            if self.config.needs(numbers):
+                moments = np.array(atoms.get_magnetic_moments(), np.float64)
         except Exception as error:  # calculators raise anything
-            raise LabelError(f"{self.config.factory}: {type(error).__name__}: {error}") from error
-        if not (np.isfinite(energy) and np.isfinite(forces).all()):
-            raise LabelError(f"{self.config.factory}: energy or forces are not finite")
-        return Label(energy, forces, stress, about)
+            raise LabelError(f"{model.factory}: {type(error).__name__}: {error}") from error
+        self.config.require(moments, numbers)
+        spins = {} if moments is None else {"magnetic_moments": moments.tolist()}
+        return Label(energy, forces, stress, {"program": _program(model.factory)} | spins)
 
-    def _spins(self, atoms: Any, frame: Frame) -> dict[str, Any]:
-        """Final moments, if they matter.
+    def _elsewhere(self, model: source.AseModel, frame: Frame) -> Label:
+        """By the other interpreter.
 
         Raises:
-            LabelError: an atom has too small a moment.
+            LabelError: the calculator failed.
         """
-        if not self.config.least_moments:
-            return {}
-        moments = np.array(atoms.get_magnetic_moments(), float)
-        for symbol, least in self.config.least_moments.items():
-            own = np.flatnonzero(frame.system.numbers == atomic_numbers[symbol])
-            low = own[abs(moments[own]) < least]
-            if len(low):
-                raise LabelError(
-                    f"expected a moment of at least {least:g} μB on {symbol}, got "
-                    f"{moments[low[0]]:.2f} on atom {low[0]}: another spin state"
-                )
-        return {"magnetic_moments": moments.tolist()}
+        periodic = bool(frame.system.pbc.all())
+        try:
+            found = model.evaluate([frame.system], derivatives=True, stress=periodic)[0]
+        except HostFailure as error:
+            raise LabelError(f"{model.factory}: {error}") from error
+        versions = ", ".join(f"{name} {version}" for name, version in model.program.items())
+        return Label(found.energy, found.forces, found.stress, {"program": versions})
 
 
 def example() -> Config:
