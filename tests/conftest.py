@@ -12,7 +12,7 @@ import pytest
 import mlffjax
 
 # Marker to the option that selects it. Without their option these tests are left out.
-ON_REQUEST = {"slow": "--slow", "gpu": "--gpu", "torch": "--parity"}
+ON_REQUEST = {"slow": "--slow", "gpu": "--gpu", "torch": "--parity", "faults": "--faults"}
 
 MOST_MAPS = 25_000
 SWITCHES = ("jax_enable_x64", "jax_debug_nans", "jax_numpy_dtype_promotion")
@@ -22,6 +22,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run long physics")
     parser.addoption("--gpu", action="store_true", help="run on the GPU, with tests that need it")
     parser.addoption("--parity", action="store_true", help="also compare with mace-torch live")
+    parser.addoption("--faults", action="store_true", help="also kill commands a hundred times")
 
 
 def pytest_configure(config):

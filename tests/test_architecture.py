@@ -10,8 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mlffjax"
 LAYERS = (
-    {"arrays", "durable", "errors", "units"},
-    {"health", "registry", "startup", "trees"},
+    {"arrays", "errors", "units"},
+    {"durable", "health", "registry", "startup", "trees"},
     {"config"},
     {"structures"},
     {"graphs"},

@@ -24,7 +24,8 @@ from mlffjax.dynamics.preparation import Setup
 from mlffjax.errors import CompatibilityError, InputError
 
 FILE = "checkpoint.safetensors"
-FORMAT = 1
+FORMAT = 2
+"""2 adds a checksum of everything."""
 MAY_CHANGE = ("steps", "checkpoint_every")
 """Entries of a configuration in which a continued run may differ."""
 
@@ -49,7 +50,8 @@ def save(path: Path, tree: PyTree, progress: Progress, identity: dict[str, Any])
         f"{index:04d}": np.array(leaf, order="C")
         for index, leaf in enumerate(jax.tree.leaves(tree))
     }
-    header = {"format": FORMAT, "progress": progress._asdict(), "identity": identity}
+    plain = {"progress": progress._asdict(), "identity": identity, "arrays": _content(arrays)}
+    header = {"format": FORMAT} | durable.sealed(plain)
     content = safetensors.numpy.save(arrays, {"run": json.dumps(header, allow_nan=False)})
     durable.write_bytes(path, content)
 
@@ -63,13 +65,18 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[list[np.ndarray], Progre
     """
     try:
         with safetensors.safe_open(path, "numpy") as file:
-            header = json.loads(file.metadata()["run"])
-            leaves = [file.get_tensor(name) for name in sorted(file.keys())]
-        if header["format"] != FORMAT:
+            header = durable.from_json(file.metadata()["run"])
+            arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        if header.pop("format") != FORMAT:
             raise KeyError("format")
+        header, leaves = durable.unsealed(header), list(arrays.values())
+        if header["arrays"] != _content(arrays):
+            raise ValueError("arrays differ from their checksum")
         progress = Progress(**header["progress"])
         known = header["identity"]
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except (
+        AttributeError, OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError
+    ) as error:  # fmt: skip
         raise InputError(
             f"{path}: expected the checkpoint of a run, got a file that cannot be read as one "
             f"({error}); start again in an empty directory"
@@ -125,6 +132,14 @@ def _digest(arrays: list[Any]) -> str:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _content(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _differences(known: Any, given: Any, where: str = "") -> list[str]:

@@ -52,7 +52,7 @@ class FoldedModel:
     @property
     def supports(self) -> frozenset[str]:
         """Without features, which come from unfolded parameters."""
-        return self.model.supports - {"features"}
+        return self.model.supports - {"features", "readout_features"}
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The layout of H5MD files: which group holds what, and what a sound file looks like."""
 
 import contextlib
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ import numpy as np
 
 from mlffjax import durable
 from mlffjax.dynamics.channels import Channel, End, Header, Samples, dtype, places
-from mlffjax.dynamics.journal import Transaction
+from mlffjax.dynamics.journal import Transaction, journal_size
 from mlffjax.errors import CompatibilityError, InputError
 from mlffjax.structures.system import System
 
@@ -31,7 +32,7 @@ _SAME = 1e-9  # relative; structures are stored with all digits
 def create(path: Path, header: Header) -> None:
     """Write a file without samples, whole or not at all."""
     content = io.BytesIO()
-    with h5py.File(content, "w") as file:
+    with h5py.File(content, "w", libver="v110") as file:  # with checksums of all descriptions
         _write_header(file, header)
         for channel in header.channels:
             _write_channel(file, header, channel)
@@ -50,14 +51,27 @@ def _write_header(file: Node, header: Header) -> None:
     own.attrs["layout"] = LAYOUT
     for name, value in zip(System._fields, header.system, strict=True):
         own[name] = value
-    own["channels"] = json.dumps([channel._asdict() for channel in header.channels])
-    own["metadata"] = json.dumps(header.metadata)
+    # As strings of fixed length: HDF5 may search for ever in a damaged heap of those of any length.
+    own["channels"] = np.bytes_(json.dumps([channel._asdict() for channel in header.channels]))
+    own["metadata"] = np.bytes_(json.dumps(header.metadata))
+    own.attrs["checksum"] = np.bytes_(_checksum(header))
     for group in {"particles/all", *_groups(header).values()}:
         particles = file.create_group(group)
         particles["species"] = header.system.numbers
         if header.masses is not None:
             particles["mass"] = header.masses
             particles["mass"].attrs["unit"] = "u"
+
+
+def _checksum(header: Header) -> str:
+    """Of everything but samples, which have their own."""
+    arrays = [*header.system, np.zeros(0) if header.masses is None else header.masses]
+    digest = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    told = [[channel._asdict() for channel in header.channels], header.metadata]
+    digest.update(json.dumps(told, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _groups(header: Header) -> dict[str, str]:
@@ -191,13 +205,16 @@ def header(file: Node, path: Path) -> Header:
     try:
         channels = tuple(
             Channel(**{**entry, "shape": tuple(entry["shape"])})
-            for entry in json.loads(own["channels"][()])
+            for entry in durable.from_json(own["channels"][()])
         )
-        system = System(*(np.asarray(own[name][()]) for name in System._fields))
+        system = System(*(np.asarray(_bounded(own[name], path)[()]) for name in System._fields))
         mass = file["particles/all"].get("mass")
-        masses = None if mass is None else mass[()]
-        return Header(system, masses, channels, json.loads(own["metadata"][()]))
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
+        masses = None if mass is None else _bounded(mass, path)[()]
+        found = Header(system, masses, channels, durable.from_json(own["metadata"][()]))
+        if own.attrs.get("checksum") not in (None, _checksum(found).encode()):  # old: none
+            raise ValueError("it differs from its checksum")
+        return found
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError, AttributeError) as error:
         raise InputError(f"{path}: its description is damaged ({error})") from error
 
 
@@ -236,8 +253,9 @@ def checked_axis(file: Node, channel: Channel, path: Path) -> tuple[np.ndarray, 
     """
     try:
         group = _place(file, channel)
-        steps, times, shape = group["step"][:], group["time"][:], group["value"].shape
-    except (KeyError, OSError, RuntimeError) as error:
+        steps, times = (_bounded(group[name], path)[:] for name in ("step", "time"))
+        shape = _bounded(group["value"], path).shape
+    except (KeyError, TypeError, AttributeError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: channel {channel.name} cannot be read ({error})") from error
     regular = (np.diff(steps) == channel.every).all() and (np.diff(times) > 0).all()
     if len(steps) != len(times) or shape != (len(steps), *channel.shape) or not regular:
@@ -247,6 +265,22 @@ def checked_axis(file: Node, channel: Channel, path: Path) -> tuple[np.ndarray, 
             f"{shape}; the file was changed after it was written"
         )
     return steps, times
+
+
+def _bounded(dataset: Node, path: Path) -> Node:
+    """A dataset that lies in the file and is no longer than it, as all that are written here are.
+
+    Raises:
+        InputError: it only claims to hold so much, or is to be read from another file.
+    """
+    size = path.stat().st_size + journal_size(path)
+    elsewhere = dataset.external or dataset.is_virtual
+    if elsewhere or dataset.nbytes > size:
+        raise InputError(
+            f"{path}: {dataset.name} declares {dataset.nbytes} bytes in a file of {size}, or takes "
+            "them from another file; it was changed after it was written"
+        )
+    return dataset
 
 
 def values(file: Node, channel: Channel) -> Node:

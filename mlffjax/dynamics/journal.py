@@ -8,6 +8,7 @@ removes the journal. Whenever the program dies, the file is either as before the
 complete journal says how to finish it, which ``recover`` does.
 """
 
+import contextlib
 import glob
 import io
 import os
@@ -31,15 +32,27 @@ def journal_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.journal")
 
 
+def journal_size(path: Path) -> int:
+    """Bytes of the journal; 0 where there is none."""
+    try:
+        return journal_of(path).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def recover(path: Path) -> None:
     """Finish a commit that was interrupted and remove what else it left; else nothing happens.
 
     Raises:
         InputError: the journal does not belong to the file.
+        StorageError: the file cannot be written.
     """
     if journal_of(path).is_file():
         pages, size = _read_journal(path)
-        _apply(path, pages, size)
+        try:
+            _apply(path, pages, size)
+        except OSError as error:
+            raise durable.unwritable(path, error) from error
     for aside in path.parent.glob(f".{glob.escape(journal_of(path).name)}.*.tmp"):
         aside.unlink(missing_ok=True)
 
@@ -49,19 +62,26 @@ class Transaction(io.RawIOBase):
 
     What is written can be read back at once from here, and is seen by others after ``commit``.
     Closing without committing leaves the file as it was.
+
+    Writing never fails, since HDF5 takes no care of errors when it closes a file: what the disk
+    refuses is kept in memory, and ``commit`` raises the error.
     """
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
         if writable:
             recover(path)
         self._path = path
-        self._file = open(path, "r+b" if writable else "rb", buffering=0)  # noqa: SIM115
+        try:
+            self._file = open(path, "r+b" if writable else "rb", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise durable.unwritable(path, error) from error
         self._writable = writable
+        self._refused: OSError | None = None
         self._pages: dict[int, bytearray] = {}
         self._old = self._size = os.fstat(self._file.fileno()).st_size
-        if not writable and journal_of(path).is_file():
-            pages, self._size = _read_journal(path)
-            self._pages = {index: bytearray(page) for index, page in pages.items()}
+        if not writable:
+            with contextlib.suppress(FileNotFoundError):  # none, or its change is complete by now
+                self._pages, self._size = _read_journal(path)
         self._at = 0
 
     def readable(self) -> bool:
@@ -100,12 +120,16 @@ class Transaction(io.RawIOBase):
         """Write all of the data."""
         view = memoryview(data).cast("B")
         start, stop = self._at, self._at + len(view)
-        below = max(0, min(stop, self._old) - start)
-        if below:
-            self._keep(start, view[:below])
-        done = below
-        while done < len(view):
-            done += os.pwrite(self._file.fileno(), view[done:], start + done)
+        done = max(0, min(stop, self._old) - start)
+        if done:
+            self._keep(start, view[:done])
+        try:
+            while done < len(view) and self._refused is None:
+                done += os.pwrite(self._file.fileno(), view[done:], start + done)
+        except OSError as error:
+            self._refused = error
+        if done < len(view):
+            self._keep(start + done, view[done:])
         self._at = stop
         self._size = max(self._size, stop)
         return len(view)
@@ -116,8 +140,17 @@ class Transaction(io.RawIOBase):
         return self._size
 
     def commit(self) -> None:
-        """Make everything written so far part of the file."""
-        os.fsync(self._file.fileno())
+        """Make everything written so far part of the file.
+
+        Raises:
+            StorageError: the disk is full or gone; the file is as before.
+        """
+        try:
+            if self._refused is not None:
+                raise self._refused
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise durable.unwritable(self._path, error) from error
         indices = sorted(self._pages)
         body = b"".join(self._pages[index] for index in indices)
         table = np.array([(i, len(self._pages[i])) for i in indices], "<u8").tobytes()
@@ -125,26 +158,34 @@ class Transaction(io.RawIOBase):
             _MAGIC, self._old, self._size, len(indices), zlib.crc32(body, zlib.crc32(table))
         )
         durable.write_bytes(journal_of(self._path), header + table + body)
-        _apply(self._path, self._pages, self._size)
-        self._pages = {}
-        self._old = self._size
+        self._old = self._size  # from here on the change is decided, whoever completes it
+        try:
+            _apply(self._path, self._pages, self._size)
+        except OSError as error:
+            self._refused = error  # the next one to open the file tries again
+        else:
+            self._pages = {}
 
     def close(self) -> None:
         """Forget what was not committed."""
         if not self.closed:
+            if self._writable and os.fstat(self._file.fileno()).st_size > self._old:
+                with contextlib.suppress(OSError):  # a full disk needs the room
+                    os.ftruncate(self._file.fileno(), self._old)
             self._file.close()
         super().close()
 
     def _keep(self, start: int, view: memoryview) -> None:
-        """Change old bytes in the pages kept aside."""
+        """Change bytes in the pages kept aside: old ones, or new ones that the disk refused."""
         done = 0
         while done < len(view):
             index, offset = divmod(start + done, PAGE)
-            page = self._pages.get(index)
-            if page is None:
-                length = min(PAGE, self._old - index * PAGE)
-                page = bytearray(os.pread(self._file.fileno(), length, index * PAGE))
-                self._pages[index] = page
+            page = self._pages.setdefault(index, bytearray())
+            length = PAGE if start + done >= self._old else min(PAGE, self._old - index * PAGE)
+            if len(page) < length:
+                place, lacking = index * PAGE + len(page), length - len(page)
+                found = os.pread(self._file.fileno(), lacking, place)
+                page += found.ljust(lacking, b"\0")
             count = min(len(view) - done, len(page) - offset)
             page[offset : offset + count] = view[done : done + count]
             done += count

@@ -17,9 +17,10 @@ References:
     doi:10.1016/j.cpc.2014.01.018; version 1.1 at https://www.nongnu.org/h5md/h5md.html.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -30,6 +31,11 @@ from mlffjax.dynamics.channels import Channel, End, Header, Samples
 from mlffjax.dynamics.journal import Transaction, journal_of, recover
 from mlffjax.errors import InputError
 from mlffjax.structures.system import System
+
+PATIENCE, PAUSE = 20, 0.02
+"""How often a file is read that is changed meanwhile; s between two times."""
+
+Found = TypeVar("Found")
 
 __all__ = ["Channel", "Series", "Trajectory", "Writer", "read"]
 
@@ -235,6 +241,10 @@ def read(path: str | Path) -> Trajectory:
     """
     path = Path(path)
     _require(path)
+    return _settled(path, lambda: _found(path))
+
+
+def _found(path: Path) -> Trajectory:
     with h5md.opened(path) as file:
         header = h5md.header(file, path)
         series = {}
@@ -244,6 +254,32 @@ def read(path: str | Path) -> Trajectory:
     return Trajectory(header.system, header.masses, dict(header.metadata), series)
 
 
+def _settled(path: Path, look: Callable[[], Found]) -> Found:
+    """What ``look`` finds in a file that is not changed meanwhile, as one of a run that goes on is.
+
+    Raises:
+        InputError: as ``look`` does of a file that nobody changes.
+    """
+    for _ in range(PATIENCE):
+        before = _state(path)
+        try:
+            found = look()
+        except InputError:
+            if _state(path) == before:
+                raise
+        else:
+            if _state(path) == before:
+                return found
+        time.sleep(PAUSE)
+    return look()  # changed all the time; damage would show in checksums
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Something that differs after the file was changed."""
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
 class _Loader:
     """Reads values of one channel from the file each time."""
 
@@ -251,6 +287,9 @@ class _Loader:
         self._path, self._channel = path, channel
 
     def __call__(self, index: Any) -> np.ndarray:
+        return _settled(self._path, lambda: self._read(index))
+
+    def _read(self, index: Any) -> np.ndarray:
         with h5md.opened(self._path) as file:
             try:
                 return np.asarray(h5md.values(file, self._channel)[index])

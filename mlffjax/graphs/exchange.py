@@ -96,17 +96,15 @@ def _transpose(cotangent, values, neighbors, reverse, mask, *, collect):
 
 def _batch(arguments, axes, *, collect):
     values, *lists = arguments
-    if all(axis is batching.not_mapped for axis in axes[1:]):
+    if all(axis is None for axis in axes[1:]):
         # One graph, many sets of values: the mapped axis travels as trailing data.
         values = jnp.moveaxis(values, axes[0], -1)
         out = _exchange.bind(values, *lists, collect=collect)
         return out, out.ndim - 1
-    size = next(
-        a.shape[x] for a, x in zip(arguments, axes, strict=True) if x is not batching.not_mapped
-    )
+    size = next(a.shape[x] for a, x in zip(arguments, axes, strict=True) if x is not None)
 
     def leading(array, axis):
-        if axis is batching.not_mapped:
+        if axis is None:
             return jnp.broadcast_to(array, (size, *array.shape))
         return jnp.moveaxis(array, axis, 0)
 

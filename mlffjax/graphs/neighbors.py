@@ -1,10 +1,12 @@
 """Neighbour lists on the host: matscipy's edges in the dense slot layout with mirror indices."""
 
+import importlib.metadata
 from typing import NamedTuple
 
 import numpy as np
 from matscipy.neighbours import neighbour_list
 
+from mlffjax.errors import HealthError
 from mlffjax.structures.system import System
 
 
@@ -22,6 +24,9 @@ def neighbors_within(system: System, cutoff: float) -> NeighborList:
 
     Positions may lie outside the cell; the shifts refer to the positions as given. Directions
     that are not periodic get no images, whatever the cell says there.
+
+    Raises:
+        HealthError: the installed matscipy computes wrong lists.
     """
     atoms = len(system.numbers)
     receivers, senders, shifts = _edges(system, cutoff)
@@ -85,7 +90,11 @@ def _mirror(receivers: np.ndarray, senders: np.ndarray, shifts: np.ndarray) -> n
         and np.array_equal(shifts[forward], -shifts[backward])
     )
     if not same:
-        raise AssertionError("the neighbour list is not symmetric: an edge lacks its mirror image")
+        raise HealthError(
+            f"matscipy {importlib.metadata.version('matscipy')} gives a neighbour list that is not "
+            "symmetric: an edge lacks its mirror image; versions before 1.3 do so in skewed cells. "
+            "Install a sound version: pip install 'matscipy>=1.3'"
+        )
     mirror = np.empty(len(receivers), int)
     mirror[backward] = forward
     return mirror

@@ -24,9 +24,7 @@ def lanes(count: int) -> int:
     return 1 if jax.default_backend() == "cpu" else min(count, LANES)
 
 
-def mapped(
-    function: Callable[[PyTree], Result], tree: PyTree, *, together: bool = False
-) -> Result:
+def mapped(function: Callable[[PyTree], Result], tree: PyTree, *, together: bool = False) -> Result:
     """Apply ``function`` to every element of the leading axis of ``tree``; stack the results.
 
     Args:

@@ -16,10 +16,9 @@ import safetensors
 import safetensors.numpy
 
 from mlffjax import health, trees
-from mlffjax.arrays import PyTree
 from mlffjax.config import resolve_path, validate
-from mlffjax.durable import write_bytes
-from mlffjax.errors import CompatibilityError, InputError
+from mlffjax.durable import from_json, sealed, unsealed, write_bytes
+from mlffjax.errors import CompatibilityError, InputError, MlffjaxError
 from mlffjax.potential.base import EnergyModel, Potential
 from mlffjax.potential.card import FORMAT_VERSION, Card
 from mlffjax.registry import resolve
@@ -52,7 +51,8 @@ def save(directory: str | Path, potential: Potential, card: Card) -> Card:
     card = card.model_copy(update=found)
     (directory / CARD).unlink(missing_ok=True)  # never a card beside weights it does not describe
     write_bytes(directory / WEIGHTS, data)
-    write_bytes(directory / CARD, card.model_dump_json(indent=1).encode())
+    text = json.dumps(sealed(card.model_dump(mode="json")), indent=1, ensure_ascii=False)
+    write_bytes(directory / CARD, text.encode())
     return card
 
 
@@ -76,11 +76,10 @@ def load(source: str | Path) -> tuple[Potential, Card]:
         )
     try:
         arrays = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{directory / WEIGHTS} is no safetensors file: {error}") from error
-    params = trees.from_names(arrays)
-    _check_arrays(params, model, directory)
-    potential = Potential(params=params, model=model)
+    _check_arrays(arrays, model, directory)
+    potential = Potential(params=trees.from_names(arrays), model=model)
     if card.reference_energies not in ({}, _reference_energies(potential)):
         raise InputError(
             f"{directory / CARD} states other reference energies than {WEIGHTS} holds: it was "
@@ -89,13 +88,22 @@ def load(source: str | Path) -> tuple[Potential, Card]:
     return potential, card
 
 
+def is_whole(directory: Path) -> bool:
+    """Whether a potential is there: a card, and the very weights that it describes."""
+    try:
+        checksum = load_card(directory).checksum
+        return hashlib.sha256(_read(directory / WEIGHTS)).hexdigest() == checksum
+    except MlffjaxError:
+        return False
+
+
 def load_card(directory: Path) -> Card:
     """Read and check ``card.json`` of a directory."""
     data = _read(directory / CARD)
     try:
-        entries = json.loads(data)
+        entries = unsealed(from_json(data))
     except ValueError as error:
-        raise InputError(f"{directory / CARD} is no JSON file: {error}") from error
+        raise InputError(f"{directory / CARD} is no JSON file, or damaged: {error}") from error
     version = entries.get("format_version") if isinstance(entries, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CompatibilityError(
@@ -119,11 +127,10 @@ def _reference_energies(potential: Potential) -> dict[str, float]:
     return dict(zip(symbols(potential.elements), values.tolist(), strict=True))
 
 
-def _check_arrays(params: PyTree, model: EnergyModel, directory: Path) -> None:
+def _check_arrays(found: dict[str, np.ndarray], model: EnergyModel, directory: Path) -> None:
     expected = trees.names(jax.eval_shape(lambda: model.init(key=jax.random.key(0))))
-    found = trees.names(params)
     wrong = [
-        f"{name}: expected {expected[name].shape if name in expected else 'nothing'}, "
+        f"{name[:80]}: expected {expected[name].shape if name in expected else 'nothing'}, "
         f"found {found[name].shape if name in found else 'nothing'}"
         for name in sorted(expected.keys() | found.keys())
         if name not in expected or name not in found or expected[name].shape != found[name].shape
@@ -133,6 +140,12 @@ def _check_arrays(params: PyTree, model: EnergyModel, directory: Path) -> None:
             f"{directory / WEIGHTS} does not hold the arrays of its card's model: "
             + "; ".join(wrong[:5])
         )
+    for name, array in found.items():
+        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+            raise InputError(
+                f"{directory / WEIGHTS}: expected finite floating-point numbers, but {name} has "
+                f"others ({array.dtype}); copy both files again, or train again"
+            )
 
 
 def _read(path: Path) -> bytes:

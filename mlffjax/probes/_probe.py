@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,10 @@ Metrics = dict[str, Array]
 """Scalars are metrics, everything else are arrays to be kept beside them."""
 
 
+Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""Becomes the name of files, so it cannot lead out of their folder."""
+
+
 class Section(config.Config):
     """Base of the ``Config`` of every kind."""
 
@@ -30,7 +34,7 @@ class Section(config.Config):
     """Fields of ``Context`` that the probe reads: of {"frames", "splits", "paths",
     "trajectories", "foundation"}."""
 
-    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: Name
     """Names the record; unique within a study."""
 
 

@@ -27,7 +27,7 @@ from mlffjax.pathways.mapping import lanes
 from mlffjax.pathways.profiles import band, profile
 from mlffjax.potential.base import Potential
 from mlffjax.probes._example import frames as example_frames
-from mlffjax.probes._probe import SPLITS, Context, Metrics, Probe, Section, bound
+from mlffjax.probes._probe import SPLITS, Context, Metrics, Name, Probe, Section, bound
 from mlffjax.structures.checks import require_labels
 from mlffjax.structures.system import Frame
 from mlffjax.training.batches import Sample, plan
@@ -53,7 +53,7 @@ class Config(Section):
 
     uses: ClassVar[frozenset[str]] = frozenset({"frames", "splits"})
 
-    name: str = "accuracy"
+    name: Name = "accuracy"
 
 
 class _Labels(NamedTuple):

@@ -54,7 +54,7 @@ from mlffjax.probes._dynamics import Start, require_periodic, starting_system
 from mlffjax.probes._example import slide
 from mlffjax.probes._knowledge import Collected, Observed, Questions, collect, observed, questions
 from mlffjax.probes._knowledge import rms as _rms
-from mlffjax.probes._probe import Context, Metrics, Probe, Section, bound
+from mlffjax.probes._probe import Context, Metrics, Name, Probe, Section, bound
 from mlffjax.structures import dimers, paths
 from mlffjax.structures.system import Frame, System
 
@@ -85,7 +85,7 @@ class Config(Section):
 
     uses: ClassVar[frozenset[str]] = frozenset({"frames", "paths", "foundation"})
 
-    name: str = "forgetting"
+    name: Name = "forgetting"
     path: str | None = None
     """Name of a slide; without one the part ``sliding`` is null."""
     crystal: Start | None = None

@@ -33,7 +33,7 @@ from mlffjax.potential.base import Potential
 from mlffjax.probes import _packed
 from mlffjax.probes._dynamics import Start, require_periodic, starting_system
 from mlffjax.probes._packed import Packed
-from mlffjax.probes._probe import Context, Probe, Section
+from mlffjax.probes._probe import Context, Name, Probe, Section
 from mlffjax.structures import strains
 from mlffjax.structures.elements import symbols
 from mlffjax.structures.system import Frame, System
@@ -69,7 +69,7 @@ class Config(Section):
 
     uses: ClassVar[frozenset[str]] = frozenset({"frames"})
 
-    name: str = "strain"
+    name: Name = "strain"
     crystal: Start | None = None
     """Frame of the data set; by default the unstrained one of the labelled frames."""
     strains: tuple[float, ...] = (-0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03)

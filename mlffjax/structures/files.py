@@ -1,8 +1,11 @@
 """Frames from extended XYZ or anything else ASE reads, and back to extended XYZ."""
 
+import bz2
+import gzip
 import io
-import os
-import tempfile
+import itertools
+import lzma
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +14,9 @@ from typing import Any
 import ase
 import ase.io
 import numpy as np
-from ase.io.extxyz import read_xyz
+from ase.io.extxyz import key_val_str_to_dict, read_xyz
 
+from mlffjax.durable import write_bytes
 from mlffjax.errors import InputError
 from mlffjax.structures.checks import check_frame
 from mlffjax.structures.labels import KEYS, read_labels
@@ -21,6 +25,13 @@ from mlffjax.structures.system import Frame, from_ase, to_ase
 EXTENDED_XYZ = (".xyz", ".extxyz")
 # Where the position of a frame inside its trajectory may be written, most telling first.
 ORDER_KEYS = ("order", "time_fs", "image", "step")
+MANY_COLUMNS = re.compile(r":\s*\+?[\d_]{4}")
+"""What a count in ``Properties=species:S:1:pos:R:3`` looks like if it needs a closer look."""
+PERIODS = re.compile(r"""(?:^|\s)pbc\s*=\s*("[^"]*"|'[^']*'|\{[^}]*\}|\[[^]]*\]|\S+)""")
+_FLAG = "(?:T|F|True|False|true|false|TRUE|FALSE|0|1)"
+FLAGS = re.compile(rf"""["'{{\[]?\s*{_FLAG}(?:[\s,]+{_FLAG}){{0,2}}\s*["'}}\]]?""")
+COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+LARGEST_RATIO, SMALL = 100, 2**24  # of unpacked to packed bytes, beyond the first ones
 NAME_KEYS = ("frame_id", "identifier")
 _OWN_KEYS = frozenset({"config_type", "group", "order", *NAME_KEYS})
 
@@ -62,18 +73,9 @@ def write_frames(path: str | Path, frames: Sequence[Frame]) -> None:
     Positions and forces keep eight decimals, which is what ASE writes; energy, stress and order
     keep all digits.
     """
-    path = Path(path)
-    images = [_atoms(frame) for frame in frames]
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as handle:
-        try:
-            ase.io.write(handle, images, format="extxyz")
-        except BaseException:
-            os.unlink(handle.name)
-            raise
-    os.chmod(handle.name, 0o644)
-    os.replace(handle.name, path)
+    text = io.StringIO()
+    ase.io.write(text, [_atoms(frame) for frame in frames], format="extxyz")
+    write_bytes(Path(path), text.getvalue().encode())
 
 
 def _structures(path: Path) -> Iterator[ase.Atoms]:
@@ -87,6 +89,8 @@ def _structures(path: Path) -> Iterator[ase.Atoms]:
     index = 0
     while True:
         try:
+            if path.suffix in COMPRESSED and not index:
+                _check_inflated(path)
             atoms = next(reader)
         except StopIteration:
             return
@@ -119,14 +123,54 @@ def _extended_xyz(path: Path) -> Iterator[ase.Atoms]:
                     f"{source}: expected a number of atoms, got {header.strip()[:60]!r}; the count "
                     "of the frame before may not match its lines"
                 )
-            lines = [handle.readline() for _ in range(int(header) + 1)]
-            if not lines[-1].strip():
+            lines = list(itertools.islice(handle, int(header) + 1))  # as many as there are
+            if len(lines) <= int(header) or not lines[-1].strip():
                 raise InputError(
-                    f"{source}: expected {int(header)} atoms, but the file ends or has an empty "
-                    f"line after {sum(bool(line.strip()) for line in lines[1:])}; it is incomplete"
+                    f"{source}: expected {header.strip()[:60]} atoms, but the file ends or has an "
+                    f"empty line after {sum(bool(line.strip()) for line in lines[1:])}; it is "
+                    "incomplete"
                 )
+            _check_columns(lines, source)
+            _check_periods(lines[0], source)
             yield next(read_xyz(io.StringIO(header + "".join(lines)), 0))
             index += 1
+
+
+def _check_columns(lines: Sequence[str], source: str) -> None:
+    """Compare declared columns with the first atom where they are many: all of them are made."""
+    if not MANY_COLUMNS.search(lines[0]):
+        return
+    properties = key_val_str_to_dict(lines[0].strip()).get("Properties", "")
+    declared = sum(int(count) for count in str(properties).split(":")[2::3])
+    if declared > (found := len(lines[1].split()) if len(lines) > 1 else 0):
+        raise InputError(
+            f"{source}: expected {declared} columns, as its Properties say, got {found} for the "
+            "first atom; correct the file"
+        )
+
+
+def _check_periods(comment: str, source: str) -> None:
+    """Refuse spellings of pbc that the reader takes for three times true, such as ``"f f f"``."""
+    found = PERIODS.search(comment)
+    if found and not FLAGS.fullmatch(found[1]):
+        raise InputError(
+            f'{source}: expected pbc as three of T and F, such as pbc="T T F", got '
+            f"{found[1][:60]}; correct the file"
+        )
+
+
+def _check_inflated(path: Path) -> None:
+    """Refuse what is compressed a hundred times: no structures are, but bombs."""
+    limit = SMALL + LARGEST_RATIO * path.stat().st_size
+    size = 0
+    with COMPRESSED[path.suffix](path) as stream:
+        while block := stream.read(2**20):
+            size += len(block)
+            if size > limit:
+                raise InputError(
+                    f"{path}: expected structures, got a file that is compressed more than "
+                    f"{LARGEST_RATIO} times; unpack it if you trust it"
+                )
 
 
 def _frame(atoms: ase.Atoms, index: int, *, source: str, label: str) -> Frame:

@@ -28,8 +28,8 @@ Contract
       ``load_study(OUT)``.
     * A number that could not be had is ``null`` in ``metrics`` and ``reasons[name]`` says why; NaN
       and infinities are never written to JSON.
-    * Files appear whole or not at all (written aside, flushed, renamed). A file that is damaged
-      all the same counts as missing, and ``StudyRecords.warnings`` names it.
+    * Files appear whole or not at all (written aside, flushed, renamed); records carry a checksum
+      (``seal``). A damaged file counts as missing, and ``StudyRecords.warnings`` names it.
     * Energies are eV, lengths Å, forces eV/Å; ``units`` repeats the unit of every metric.
 
 Metrics and arrays by kind of probe (reference = labels of the data; model = the potential)
@@ -84,7 +84,6 @@ Arrays and metrics with ``reference`` in their name are absent or null for paths
 import io
 import json
 import math
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +93,9 @@ import numpy as np
 import pydantic
 
 from mlffjax.config import Config
-from mlffjax.durable import write_bytes
+from mlffjax.durable import from_json, from_npz, sealed, unsealed, write_bytes
 from mlffjax.errors import InputError
+from mlffjax.study.record_fields import FileName, StoredConfig, StoredData, StoredProbe, columns
 
 SCHEMA = 1
 SPLITS = ("train", "validation", "test")
@@ -106,13 +106,13 @@ class StudyInfo(Config):
 
     schema_version: int = SCHEMA
     name: str
-    config: dict[str, Any]
+    config: StoredConfig
     """The resolved configuration."""
     fingerprint: str
     """Of configuration and data."""
-    data: dict[str, Any]
+    data: StoredData
     """digest, reference, functional, dispersion, frames, config_types {name: frames}."""
-    runs: tuple[str, ...]
+    runs: tuple[FileName, ...]
     """Identifiers (directory names) of all planned runs, in order of the configuration."""
     versions: dict[str, str]
     device: str
@@ -164,7 +164,7 @@ class ProbeInfo(Config):
 
     kind: str
     name: str
-    config: dict[str, Any]
+    config: StoredProbe
 
 
 class ProbeRecord(Config):
@@ -184,7 +184,7 @@ class ProbeRecord(Config):
     """Names in ``reasons`` that could not have a number: not asked for, or nothing to compare."""
     units: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
-    arrays: str | None = None
+    arrays: FileName | None = None
     """File name of the arrays, beside the record."""
     versions: dict[str, str] = {}
     device: str = ""
@@ -312,10 +312,9 @@ def load_run(directory: Path, warnings: list[str]) -> RunRecords | None:
         return None
     records = {}
     for path in sorted((directory / "records").glob("*.json")):
-        record = read_model(path, ProbeRecord, warnings)
-        if record is not None:
+        if (record := read_model(path, ProbeRecord, warnings)) is not None:
             records[record.probe.name] = record
-    history = read_json(directory / "history.json", warnings) or {}
+    history = columns(read_json(directory / "history.json", warnings) or {})
     return RunRecords(directory, info, history, records)
 
 
@@ -343,8 +342,8 @@ def read_model(path: Path, model: type[Model], warnings: list[str]) -> Model | N
 def read_json(path: Path, warnings: list[str]) -> dict[str, Any] | None:
     """A JSON object, or None with a warning if it is damaged."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        data = unsealed(from_json(path.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         warnings.append(f"{path}: damaged ({error}); treated as missing")
@@ -358,19 +357,18 @@ def read_json(path: Path, warnings: list[str]) -> dict[str, Any] | None:
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     """Arrays of an ``.npz`` file, or None if it is missing or damaged."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return from_npz(path.read_bytes())
+    except (OSError, ValueError):
         return None
 
 
 def write_json(path: Path, data: Config | Mapping[str, Any]) -> None:
-    """Write a record or plain data whole or not at all.
+    """Write plain data, or a record, which is sealed; whole or not at all.
 
     Raises:
         ValueError: the data contain NaN or an infinity (a programming error).
     """
-    plain = data.model_dump(mode="json") if isinstance(data, Config) else data
+    plain = sealed(data.model_dump(mode="json")) if isinstance(data, Config) else data
     write_bytes(path, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
 
 
@@ -394,5 +392,7 @@ def mean_and_std(values: Iterable[float | None]) -> tuple[float | None, float | 
     numbers = [value for value in values if value is not None]
     if not numbers:
         return None, None, 0
-    spread = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
-    return float(np.mean(numbers)), spread, len(numbers)
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers beyond 1e154
+        mean = number_or_none(float(np.mean(numbers)))
+        spread = number_or_none(float(np.std(numbers, ddof=1))) if len(numbers) > 1 else None
+    return mean, spread, len(numbers)

@@ -11,8 +11,6 @@ import json
 import shutil
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -243,15 +241,15 @@ def unpacked(content: bytes, initial: State, identity: Identity, file: Path) -> 
         OtherRun: it belongs to another run.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            header = json.loads(arrays[HEADER].tobytes())
-            leaves = [arrays[name] for name in sorted(set(arrays.files) - {HEADER})]
+        arrays = durable.from_npz(content)
+        header = durable.from_json(arrays.pop(HEADER).tobytes())
+        leaves = [arrays[name] for name in sorted(arrays)]
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']} instead of {FORMAT}")
         history = tuple(_epoch(entry) for entry in header["history"])
         best, done, seconds = _epoch(header["best"]), header["done"], header["seconds"]
         known = header["identity"]
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+    except (KeyError, TypeError, ValueError) as e:
         raise InputError(
             f"{file}: expected the state of a training, got a file that cannot be read as one ({e})"
         ) from e

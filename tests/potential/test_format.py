@@ -10,6 +10,7 @@ import safetensors.numpy
 import mlffjax
 from mlffjax import potential as package
 from mlffjax.config import validate
+from mlffjax.durable import SEAL
 from mlffjax.potential.card import FORMAT_VERSION, Card
 from mlffjax.potential.mace.model import MaceModel
 from mlffjax.potential.store import CARD, WEIGHTS, model_of
@@ -48,7 +49,8 @@ def test_the_program_on_the_page_runs_and_writes_what_the_page_says(tmp_path, mo
     arrays = safetensors.numpy.load_file(written / WEIGHTS)
     assert {name.split("/")[0] for name in arrays} == {"weights", "constants"}
     entries = json.loads((written / CARD).read_text(encoding="utf-8"))
-    assert set(entries) == set(Card.model_fields)
+    assert set(entries) == {*Card.model_fields, SEAL}
+    assert f"`{SEAL}`" in PAGE
     stated = [entries["reference_energies"][symbol] for symbol in entries["elements"]]
     np.testing.assert_array_equal(stated, arrays["constants/atomic_energies"].astype(float))
     assert mlffjax.load(written)[1].checksum == entries["checksum"]

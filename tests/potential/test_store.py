@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlffjax import trees
+from mlffjax.durable import unsealed
 from mlffjax.errors import CompatibilityError, InputError
 from mlffjax.potential.base import Potential
 from mlffjax.potential.card import Card
@@ -69,7 +70,7 @@ def test_a_changed_weight_file_is_noticed(potential, tmp_path):
 
 def test_arrays_must_fit_the_model(potential, tmp_path):
     save(tmp_path, potential, card_of(potential))
-    card = json.loads((tmp_path / "card.json").read_text())
+    card = unsealed(json.loads((tmp_path / "card.json").read_text()))
     card["model"]["hidden_irreps"] = "5x0e + 5x1o"
     (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(CompatibilityError, match=r"weights/embedding: expected \(2, 5\)"):
@@ -78,7 +79,7 @@ def test_arrays_must_fit_the_model(potential, tmp_path):
 
 def test_cards_of_the_first_version_are_read(potential, tmp_path):
     save(tmp_path, potential, card_of(potential))
-    card = json.loads((tmp_path / "card.json").read_text())
+    card = unsealed(json.loads((tmp_path / "card.json").read_text()))
     del card["units"], card["reference_energies"]
     (tmp_path / "card.json").write_text(json.dumps({**card, "format_version": 1}))
     again, old = load(tmp_path)
@@ -101,7 +102,7 @@ def test_cards_of_the_first_version_are_read(potential, tmp_path):
 )
 def test_a_strange_card_is_one_clear_error(potential, tmp_path, change, error, message):
     save(tmp_path, potential, card_of(potential))
-    card = json.loads((tmp_path / "card.json").read_text())
+    card = unsealed(json.loads((tmp_path / "card.json").read_text()))
     change(card)
     (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(error, match=message):

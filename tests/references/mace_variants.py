@@ -295,7 +295,8 @@ def without_code(model) -> bytes:
 def unpack(folder: Path) -> dict[str, Path]:
     """Write the recorded model files; their paths by variant."""
     with tarfile.open(fileobj=io.BytesIO(lzma.decompress(PACKED.read_bytes()))) as archive:
-        archive.extractall(folder, filter="data")
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from 3.11.4 on
+        archive.extractall(folder, **safe)  # pyright: ignore[reportArgumentType]
     return {variant: folder / f"{variant}.model" for variant in RECORDED}
 
 

@@ -23,6 +23,7 @@ from mlffjax.potential.convert.parts import (
 )
 from mlffjax.potential.convert.read_torch import Module
 from mlffjax.potential.mace.config import MaceConfig
+from mlffjax.potential.mace.contraction import check_size
 from mlffjax.potential.mace.irreps import Irrep, Layout
 from mlffjax.potential.mace.model import MaceModel
 from mlffjax.potential.mace.plan import KINDS
@@ -33,8 +34,6 @@ RADIAL = {
     "ChebychevBasis": ("chebyshev", "n"),
 }
 """Radial functions by class: our name of them, and the tensor that has one number of each."""
-LARGEST_BASIS = 4 * 1024**3
-"""Bytes of all coupled products of the highest degree; published models need 0.1 GB."""
 
 
 class Architecture(NamedTuple):
@@ -79,7 +78,8 @@ def architecture(root: Module) -> Architecture:
         model = MaceModel(_elements(root), MaceConfig(**settings))
     except ValueError as error:  # pydantic's
         raise CompatibilityError(f"its hyper-parameters are not supported yet: {error}") from error
-    _check_basis_size(model)
+    for plan in model.plans:
+        check_size(plan.target, model.config.correlation)
     _check_couplings(model, interactions)
     neighbors = [number(block.attributes.get("avg_num_neighbors")) for block in interactions]
     return Architecture(model, same("the average numbers of neighbours", neighbors), heads)
@@ -258,17 +258,6 @@ def _scales(root: Module) -> dict[str, float]:
         for function, values in found.items()
         if values
     }
-
-
-def _check_basis_size(model: MaceModel) -> None:
-    """Refuse before memory is asked for: a file of a few kB may declare any degree."""
-    dimension = max(plan.target.dim for plan in model.plans)
-    size = 8 * dimension ** (2 * model.config.correlation)
-    if size > LARGEST_BASIS:
-        raise CompatibilityError(
-            f"max_ell {model.config.max_ell} with correlation {model.config.correlation} is not "
-            f"supported yet: all coupled products would take {size / 1024**3:.0f} GB"
-        )
 
 
 def _check_couplings(model: MaceModel, interactions: list[Module]) -> None:

@@ -135,12 +135,14 @@ def _named(path: str | Path) -> Iterator[None]:
         yield
     except CompatibilityError as error:
         raise CompatibilityError(f"{path}: {error}") from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+    ) as error:  # fmt: skip
         if isinstance(error, MlffjaxError):
             raise
         raise InputError(
             f"{path}: the model is not put together as mace-torch does it: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {str(error)[:200]}"
         ) from error
 
 

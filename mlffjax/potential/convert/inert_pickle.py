@@ -86,8 +86,8 @@ def read_pickle(data: bytes, rules: Rules) -> Any:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
-            f"the pickle is damaged near byte {reached} of {len(data)}: {error}; copy the "
-            "file again"
+            f"the pickle is damaged near byte {reached} of {len(data)}: {str(error)[:200]}; copy "
+            "the file again"
         ) from error
 
 
@@ -137,8 +137,8 @@ class _Machine:
         found = Global(module, name)
         if not self.rules.allowed.fullmatch(str(found)):
             raise InputError(
-                f"the file names {str(found)!r}, which has no place in a model; nothing of it was "
-                "run. If you trust its origin, save the plain model again"
+                f"the file names {str(found)[:120]!r}, which has no place in a model; nothing of "
+                "it was run. If you trust its origin, save the plain model again"
             )
         self.stack.append(found)
 

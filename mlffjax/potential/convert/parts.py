@@ -5,6 +5,7 @@ means another function; then reading on would give wrong numbers.
 """
 
 import re
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,7 @@ def part(root: Module, path: str) -> Module:
 def number(value: Any) -> float:
     """A number that may be stored as such or in a tensor with one entry."""
     if not isinstance(value, int | float | np.ndarray) or np.size(value) != 1:
-        raise CompatibilityError(f"expected one number in the file, got {str(value)[:80]!r}")
+        raise CompatibilityError(f"expected one number in the file, got {brief(value)!r}")
     return float(np.asarray(value).reshape(()))
 
 
@@ -236,6 +237,21 @@ def same(what: str, values: list) -> Any:
 
 
 def brief(value: Any) -> str:
-    """Short text of anything that a file may hold."""
-    text = str(value.kind) if isinstance(value, Inert) else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    """Short text of anything that a file may hold, however its parts contain each other."""
+    return value[:80] if isinstance(value, str) else _SHORT.repr(value)[:80]
+
+
+class _Short(reprlib.Repr):
+    """Texts of nested values, which may be longer than any memory, cut while they are made."""
+
+    maxlevel, maxother = 2, 80
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Names of objects, not what is in them."""
+        del level
+        if isinstance(x, Inert | Global):
+            return str(x.kind if isinstance(x, Inert) else x)
+        return repr(x) if isinstance(x, bool | int | float | None) else type(x).__name__
+
+
+_SHORT = _Short()

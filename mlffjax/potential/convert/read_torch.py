@@ -29,6 +29,10 @@ LIMIT = 2 * 1024**3
 PICKLE_LIMIT = 16 * 1024**2
 """Bytes of ``data.pkl``, which holds no numbers: below 2 MB in models that people publish."""
 MOST_MODULES, DEEPEST = 20_000, 32
+MOST_PARTS = 500_000
+"""Tensors, modules and attributes of all modules: few bytes may name one part over and over."""
+LARGEST_NUMBER = 2**62
+"""Of shapes, strides and offsets: a pickle may hold numbers of a million digits."""
 ALLOWED = re.compile(
     r"(mace|e3nn|torch\.nn|torch\.fx)(\.\w+)+"
     r"|torch\.\w+Storage|torch\.(float|int|uint|bfloat|complex)\d+|torch\.(bool|device|Size)"
@@ -146,7 +150,7 @@ def _read_root(archive: "_Archive", limit: int) -> Module:
             f"it holds {weights if isinstance(found, dict) else 'no module'}; expected a whole "
             "model, as mace-torch's .model files are and torch.save(model, path) writes them"
         )
-    return _module(found, 0, iter(range(MOST_MODULES)))
+    return _module(found, 0, iter(range(MOST_MODULES)), iter(range(MOST_PARTS)))
 
 
 class _Archive:
@@ -239,14 +243,17 @@ class _Tensors:
         tag, kind, key, _, count = identifier
         name = kind.name.removesuffix("Storage") if isinstance(kind, Global) else ""
         if tag != "storage" or name not in DTYPES or type(count) is not int or count < 0:
-            raise InputError(f"a tensor has a storage of an unknown kind: {str(kind)[:80]!r}")
+            raise InputError(f"a tensor has a storage of an unknown kind: {name[:80]!r}")
+        if type(key) is not str:  # tuples of tuples: a text of them may be longer than any memory
+            raise InputError("a tensor has a storage whose name is no text, so it is missing")
         dtype = np.dtype(DTYPES[name])
         declared = self.archive.size(f"data/{key}")
         if declared is None:
-            raise InputError(f"storage {str(key)[:80]!r} is missing in the archive")
+            raise InputError(f"storage {key[:80]!r} is missing in the archive")
         if declared != count * dtype.itemsize:
             raise InputError(
-                f"storage {key!r} has {declared} bytes, but {count} values of {dtype} are declared"
+                f"storage {key[:80]!r} has {declared} bytes, but {count:.6g} values of {dtype} are "
+                "declared"
             )
         if key not in self.raw:
             self.read_bytes = self._within_limit(self.read_bytes + declared, "storages")
@@ -259,7 +266,7 @@ class _Tensors:
     ) -> np.ndarray:
         """A strided view into a storage, as an array of its own."""
         numbers = (offset, *shape, *stride)
-        if not isinstance(storage, _Storage) or any(type(n) is not int or n < 0 for n in numbers):
+        if not isinstance(storage, _Storage) or not all(map(_is_natural, numbers)):
             raise InputError("a tensor has no storage, or a shape that is not of natural numbers")
         if len(shape) != len(stride) or len(shape) > 32:
             raise InputError(f"a tensor has {len(shape)} dimensions but {len(stride)} strides")
@@ -283,6 +290,10 @@ class _Tensors:
         return count
 
 
+def _is_natural(number: Any) -> bool:
+    return type(number) is int and 0 <= number < LARGEST_NUMBER
+
+
 def _ordered(*arguments: Any) -> dict:
     pairs = arguments[0] if arguments else []
     if not all(isinstance(key, str) for key, _ in pairs):
@@ -292,7 +303,8 @@ def _ordered(*arguments: Any) -> dict:
 
 def _encode(text: str, codec: str) -> bytes:
     if codec != "latin1":
-        raise InputError(f"bytes are stored as {str(codec)[:80]!r}, expected 'latin1'")
+        found = codec[:80] if isinstance(codec, str) else "something that is no text"
+        raise InputError(f"bytes are stored as {found!r}, expected 'latin1'")
     return text.encode("latin1")
 
 
@@ -303,8 +315,9 @@ def _set(items: Any = ()) -> set:
 
 
 def _numpy_scalar(dtype: Inert, data: bytes) -> float | int | bool:
-    code = str(dtype.arguments[0])
-    order = str(dtype.state[1]) if isinstance(dtype.state, tuple) else "<"
+    code, order = dtype.arguments[0], dtype.state[1] if isinstance(dtype.state, tuple) else "<"
+    if not isinstance(code, str) or not isinstance(order, str):
+        raise InputError("a NumPy scalar has a dtype without a name")
     if not SCALARS.fullmatch(code) or order not in ("<", ">", "=", "|"):
         raise InputError(f"a NumPy scalar has the unknown dtype {code[:80]!r}")
     return np.frombuffer(data, np.dtype(order + code)).reshape(()).item()
@@ -317,7 +330,7 @@ def _state(node: Inert) -> dict[str, Any] | None:
     return state if isinstance(state, dict) and "_modules" in state else None
 
 
-def _module(node: Inert, depth: int, count: Iterator[int]) -> Module:
+def _module(node: Inert, depth: int, count: Iterator[int], parts: Iterator[int]) -> Module:
     if depth > DEEPEST or next(count, None) is None:
         raise InputError(
             f"its modules are more than {MOST_MODULES} or nested deeper than {DEEPEST}, as if one "
@@ -327,14 +340,19 @@ def _module(node: Inert, depth: int, count: Iterator[int]) -> Module:
     module = Module(node.kind)
     groups = [state.pop(name, None) or {} for name in ("_parameters", "_buffers", "_modules")]
     for name, value in [*groups[0].items(), *groups[1].items(), *groups[2].items(), *state.items()]:
-        if not isinstance(name, str) or "." in name or name in module.tensors | module.children:
-            raise InputError(f"{node.kind} has parts without a name of their own")
+        if next(parts, None) is None:
+            raise InputError(f"its modules have more than {MOST_PARTS} parts")
+        taken = name in module.tensors or name in module.children
+        if not isinstance(name, str) or "." in name or taken:
+            raise InputError(f"{str(node.kind)[:120]} has parts without a name of their own")
         if isinstance(value, np.ndarray):
             module.tensors[name] = value
         elif isinstance(value, Inert) and _state(value) is not None:
-            module.children[name] = _module(value, depth + 1, count)
+            module.children[name] = _module(value, depth + 1, count, parts)
         elif name in state:
             module.attributes[name] = value
         elif value is not None:
-            raise InputError(f"{node.kind} has a part {name!r} that is neither tensor nor module")
+            raise InputError(
+                f"{str(node.kind)[:120]} has a part {name[:80]!r} that is neither tensor nor module"
+            )
     return module

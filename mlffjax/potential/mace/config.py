@@ -1,5 +1,6 @@
 """Hyper-parameters of a MACE, under the names mace-torch uses."""
 
+import re
 from typing import Any, Literal, Self, get_args
 
 import e3nn_jax as e3nn
@@ -16,6 +17,11 @@ InteractionName = Literal[
 ]
 """Classes of mace-torch without their ending ``InteractionBlock``."""
 INTERACTIONS: tuple[str, ...] = get_args(InteractionName)
+LARGEST_DEGREE = 6
+
+
+_TERM = r"\s*(\d{1,5}x)?\d{1,3}[eo]\s*"
+IRREPS = re.compile(rf"{_TERM}(\+{_TERM}){{,99}}")
 
 
 class MaceConfig(Config):
@@ -27,17 +33,21 @@ class MaceConfig(Config):
     """
 
     r_max: float = pydantic.Field(default=6.0, gt=0, description="cutoff radius, Å")
-    num_bessel: int = pydantic.Field(default=10, ge=1, description="number of radial functions")
+    num_bessel: int = pydantic.Field(
+        default=10, ge=1, le=1000, description="number of radial functions"
+    )
     num_polynomial_cutoff: int = pydantic.Field(
         default=5, ge=2, description="power p of the envelope"
     )
     max_ell: int = pydantic.Field(
-        default=3, ge=0, le=6, description="degree of the spherical harmonics"
+        default=3, ge=0, le=LARGEST_DEGREE, description="degree of the spherical harmonics"
     )
     correlation: int = pydantic.Field(
         default=3, ge=1, le=3, description="correlation order, body order - 1"
     )
-    num_interactions: int = pydantic.Field(default=2, ge=1, description="message-passing layers")
+    num_interactions: int = pydantic.Field(
+        default=2, ge=1, le=50, description="message-passing layers"
+    )
     hidden_irreps: str = pydantic.Field(default="128x0e + 128x1o", description="node features")
     mlp_irreps: str = pydantic.Field(
         default="16x0e", description="hidden layer of the last readout"
@@ -108,6 +118,14 @@ class MaceConfig(Config):
             if name not in variations or getattr(self, name) != fields[name].default
         }
 
+    @pydantic.field_validator("hidden_irreps", "mlp_irreps", "edge_irreps", "edge_irreps_first")
+    @classmethod
+    def _are_irreps(cls, text: str | None) -> str | None:
+        # e3nn counts channels one by one, up to any number a card may ask for.
+        if text is not None and not IRREPS.fullmatch(text):
+            raise ValueError("expected irreps such as '64x0e + 64x1o', of at most 99999 channels")
+        return text
+
     @pydantic.model_validator(mode="after")
     def _check_irreps(self) -> Self:
         hidden = e3nn.Irreps(self.hidden_irreps)
@@ -130,6 +148,8 @@ class MaceConfig(Config):
             edge = e3nn.Irreps(text or "1x0e")
             if "0e" not in edge or len({ir for _, ir in edge}) != len(edge):
                 raise ValueError(f"{name} must contain 0e and list every irrep once, got {text!r}")
+            if edge.lmax > LARGEST_DEGREE:
+                raise ValueError(f"{name} must have l of at most {LARGEST_DEGREE}, got {text!r}")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlffjax.arrays import Array, Float
+from mlffjax.errors import CompatibilityError
 from mlffjax.potential.mace.irreps import Irrep, Layout, coupling_coefficients, products
 from mlffjax.potential.mace.polynomial import SparsePolynomial, Term
 
+LARGEST_BASIS = 4 * 1024**3  # bytes of all coupled products; published models need 0.1 GB
 ZERO = 1e-10  # coupling coefficients are O(0.01..1) and exact to 1e-15
 
 
@@ -29,9 +31,27 @@ class CoupledBasis(NamedTuple):
     mixing: np.ndarray  # [rank, paths]
 
 
+def check_size(layout: Layout, degree: int) -> None:
+    """Refuse before memory is asked for: a card or a checkpoint of a few kB may declare any degree.
+
+    Raises:
+        CompatibilityError: all coupled products of ``degree`` factors would need too much.
+    """
+    if (size := 8 * layout.dim ** (2 * degree)) > LARGEST_BASIS:
+        raise CompatibilityError(
+            f"products of {degree} features of {layout.dim} components are not supported yet: all "
+            f"coupled products would take {size / 1024**3:.0f} GB; lower max_ell or correlation"
+        )
+
+
 @functools.cache
 def coupled_products(layout: Layout, degree: int) -> tuple[tuple[Irrep, np.ndarray], ...]:
-    """Couplings of ``degree`` factors: what irrep they give, and [dim, components^degree]."""
+    """Couplings of ``degree`` factors: what irrep they give, and [dim, components^degree].
+
+    Raises:
+        CompatibilityError: see ``check_size``.
+    """
+    check_size(layout, degree)
     if degree == 1:
         identity = np.eye(layout.dim)
         return tuple((ir, identity[rows]) for ir, rows in zip(layout, layout.slices, strict=True))

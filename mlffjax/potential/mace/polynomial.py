@@ -173,12 +173,10 @@ def _transpose(cotangent, *operands, polynomial):
 
 
 def _batch(operands, axes, *, polynomial):
-    size = next(
-        x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not batching.not_mapped
-    )
+    size = next(x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not None)
     flat = []
     for operand, axis in zip(operands, axes, strict=True):
-        if axis is batching.not_mapped:
+        if axis is None:
             operand = jnp.broadcast_to(operand, (size, *operand.shape))
         else:
             operand = jnp.moveaxis(operand, axis, 0)

@@ -156,7 +156,7 @@ REFUSED = {
     "no elements": (switched("", "atomic_numbers", np.array([24, 24, 0])), "no elements"),
     "huge basis": (
         switched("spherical_harmonics", "irreps_out", "1x0e+1x1o+1x2e+1x3o+1x4e+1x5o+1x6e"),
-        "max_ell 6 with correlation 3 .* 103 GB",
+        "products of 3 features of 49 components .* 103 GB",
     ),
     "other couplings": (switched("interactions.1.conv_tp", "instructions", []), "couples irreps"),
     "impossible sizes": (
