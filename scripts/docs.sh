@@ -4,5 +4,10 @@
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 prepare docs
 
-# Math is shown as written, so that the pages work offline.
-exec "$VENV/bin/python" -m pdoc mlffjax --docformat google --output-directory "${1:-$ROOT/docs}"
+# The package itself exports three names only, so what lies in it is named here.
+modules=(mlffjax)
+for path in "$ROOT"/mlffjax/[a-z]*; do
+    [[ -f "$path/__init__.py" || "$path" == *.py ]] && modules+=("mlffjax.$(basename "$path" .py)")
+done
+exec "$VENV/bin/python" -m pdoc "${modules[@]}" --docformat google \
+    --output-directory "${1:-$ROOT/docs}"

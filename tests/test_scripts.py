@@ -35,6 +35,10 @@ class Checkout:
         self.elsewhere = folder / "elsewhere"
         self.elsewhere.mkdir()
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
+        (self.root / "mlffjax" / "graphs").mkdir(parents=True)
+        (self.root / "mlffjax" / "assets").mkdir()
+        for module in ("__init__", "graphs/__init__", "units"):
+            (self.root / "mlffjax" / f"{module}.py").touch()
         shutil.copy(ROOT / "pyproject.toml", self.root)
         python = folder / "python"
         python.write_text(PRETENDED)
@@ -90,9 +94,11 @@ def test_tests_run_in_the_checkout_with_their_arguments(checkout):
     assert checkout.installed == ["-e .[test]"]
 
 
-def test_the_reference_is_rendered_where_it_is_wanted(checkout):
-    assert checkout.run("docs.sh").stdout.endswith(f"--output-directory {checkout.root}/docs\n")
-    assert checkout.run("docs.sh", "here").stdout.endswith("--output-directory here\n")
+def test_the_reference_has_every_package_and_is_rendered_where_it_is_wanted(checkout):
+    said = "pdoc: -m pdoc mlffjax mlffjax.graphs mlffjax.units --docformat google"
+    shown = checkout.run("docs.sh").stdout
+    assert shown == f"{said} --output-directory {checkout.root}/docs\n"
+    assert checkout.run("docs.sh", "here").stdout == f"{said} --output-directory here\n"
     assert checkout.run("study.sh").returncode == 0
     assert checkout.installed == ["-e .[docs]"]
 
