@@ -15,7 +15,8 @@ from mlffjax.errors import MlffjaxError, said
 OK, FAILED, REFUSED, UNEXPECTED, INTERRUPTED = 0, 1, 2, 70, 130
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done, but something failed (the output says what); 2 refused, with one "
-    "message saying why; 70 an error nobody expected; 130 interrupted."
+    "message saying why; 3 waiting for labels (active); 70 an error nobody expected; 130 "
+    "interrupted."
 )
 
 _arguments: list[str] = []

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pydantic
 
 from mlffjax.report import (
+    active,
     dynamics,
     figures,
     forgetting,
@@ -22,6 +23,7 @@ from mlffjax.report.panels import Figure
 from mlffjax.report.structures import Structure
 from mlffjax.report.tables import Table
 from mlffjax.report.texts import Text
+from mlffjax.study.active_records import MARK as CAMPAIGN
 from mlffjax.study.compared import MARK
 from mlffjax.study.records import ProbeRecord, RunRecords, StudyRecords
 from mlffjax.study.verdict import Verdict, VerdictConfig, judge
@@ -42,6 +44,12 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
             Section("problems", "Failures and warnings", _problems(study)),
             Section("representation", "Representations", representation.blocks(study, looks)),
             Section("provenance", "Provenance", (*_left_out(study), *_provenance(study))),
+        )
+    if CAMPAIGN in study.info.config:
+        return (
+            *_optional("active", "Active learning", active.blocks(study, looks)),
+            Section("problems", "Failures and warnings", _problems(study)),
+            Section("provenance", "Provenance", _provenance(study)),
         )
     return (
         _verdict(study),
