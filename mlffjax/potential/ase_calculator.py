@@ -23,13 +23,13 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlffjax import trees
-from mlffjax.errors import CompatibilityError, ConfigError, InputError
+from mlffjax.errors import ConfigError, InputError
 from mlffjax.graphs.batching import SLOT_STEP, species_of
 from mlffjax.graphs.skin import Narrowing, SkinList, crowding, is_valid, make, prune
 from mlffjax.potential import derivatives
 from mlffjax.potential.base import Potential
+from mlffjax.potential.committee import members
 from mlffjax.potential.derivatives import Prediction
-from mlffjax.potential.store import load
 from mlffjax.structures.system import System, from_ase
 
 LISTS = 32
@@ -73,7 +73,7 @@ def calculator(
         CompatibilityError: potentials of one committee differ in model or reference method.
         InputError: a potential cannot be read or holds NaN.
     """
-    return PotentialCalculator(_members(path_or_potential), dtype=dtype, skin=skin)
+    return PotentialCalculator(members(path_or_potential), dtype=dtype, skin=skin)
 
 
 class _Kept(NamedTuple):
@@ -285,47 +285,3 @@ def _atom_capacity(count: int, known: set[int]) -> int:
     if fitting := [atoms for atoms in known if floor <= atoms <= ROOM * floor]:
         return min(fitting)
     return math.ceil(ROOM * floor) if any(a < floor <= ROOM * a for a in known) else floor
-
-
-def _members(
-    source: str | Path | Potential | Sequence[str | Path | Potential],
-) -> list[Potential]:
-    """Single potentials of one model, whatever form they came in."""
-    sources = [source] if isinstance(source, str | Path | Potential) else list(source)
-    members: list[Potential] = []
-    methods: dict[tuple[str, str, str | None], str] = {}
-    for each in sources:
-        if not isinstance(each, Potential):
-            each, card = load(each)
-            methods.setdefault((card.reference, card.functional, card.dispersion), card.name)
-        members.extend(_unstacked(each))
-    if not members:
-        raise InputError("expected at least one potential, got none")
-    if any(member.model != members[0].model for member in members):
-        raise CompatibilityError(
-            "a committee needs potentials of one model (elements and hyper-parameters), got "
-            f"{', '.join(sorted({str(member.model) for member in members}))}"
-        )
-    if len(methods) > 1:
-        raise CompatibilityError(
-            "a committee averages total energies, which needs one reference method, got "
-            + "; ".join(f"{name!r}: {method}" for method, name in methods.items())
-        )
-    return members
-
-
-def _unstacked(potential: Potential) -> list[Potential]:
-    """The members of a stack, or the potential itself; told apart by the shapes of parameters."""
-    expected = jax.eval_shape(lambda: potential.model.init(key=jax.random.key(0)))
-    wanted = [leaf.shape for leaf in jax.tree.leaves(expected)]
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(potential.params)]
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(potential.params)):
-        raise InputError("expected a potential with finite parameters, but some are NaN or inf")
-    if shapes == wanted:
-        return [potential]
-    if [shape[1:] for shape in shapes] == wanted and len({shape[:1] for shape in shapes}) == 1:
-        return trees.unstack(potential)
-    raise CompatibilityError(
-        "the parameters do not have the shapes of the potential's model, nor those of a stack "
-        "along one leading axis (mlffjax.trees.stack)"
-    )

@@ -32,7 +32,11 @@ class EnergyModel(Protocol):
 
     @property
     def supports(self) -> frozenset[str]:
-        """Subset of {"atomic_energies", "hessian", "features", "heat_flux"}."""
+        """Subset of {"atomic_energies", "hessian", "features", "readout_features", "heat_flux"}.
+
+        ``readout_features(params, graph)``, [atoms, features], is what the last linear maps
+        multiply: atomic energies are linear in the weights of these maps, times the features.
+        """
         ...
 
     @property

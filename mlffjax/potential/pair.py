@@ -16,7 +16,7 @@ class LennardJonesModel:
 
     elements: tuple[int, ...]
     cutoff: float
-    supports = frozenset({"atomic_energies", "hessian", "heat_flux"})
+    supports = frozenset({"atomic_energies", "hessian", "readout_features", "heat_flux"})
 
     @property
     def reach(self) -> float:
@@ -38,14 +38,23 @@ class LennardJonesModel:
 
     def atomic_energies(self, params: PyTree, graph: Graph) -> Float[Array, "atoms"]:
         """Half of every pair energy goes to either atom, eV."""
+        power, switch = self._terms(params, graph)
+        pair = 4 * params["weights"]["epsilon"] * (power**2 - power) * switch
+        return pair.sum(axis=1) / 2
+
+    def readout_features(self, params: PyTree, graph: Graph) -> Float[Array, "atoms 2"]:
+        """Repulsion and attraction in units of epsilon, the weight that multiplies both."""
+        power, switch = self._terms(params, graph)
+        terms = jnp.stack([power**2 * switch, -power * switch], axis=-1)
+        return 2 * terms.sum(axis=1)
+
+    def _terms(self, params: PyTree, graph: Graph) -> tuple[Array, Array]:
+        """(s/r)^6 and the switch of every edge."""
         vectors = edge_vectors(graph, outside=2 * self.cutoff)
         distance = jnp.sqrt((vectors**2).sum(-1))
-        weights = params["weights"]
-        power = (weights["sigma"] / distance) ** 6
+        power = (params["weights"]["sigma"] / distance) ** 6
         x = jnp.clip((distance / self.cutoff - 0.8) / 0.2, 0, 1)
-        switch = 1 - x**3 * (10 - 15 * x + 6 * x**2)
-        pair = 4 * weights["epsilon"] * (power**2 - power) * switch
-        return pair.sum(axis=1) / 2
+        return power, 1 - x**3 * (10 - 15 * x + 6 * x**2)
 
     def reference_energies(self, params: PyTree) -> Float[Array, "elements"]:
         """E0 of each element, eV."""

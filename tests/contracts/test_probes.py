@@ -128,6 +128,7 @@ def test_uses_names_fields_of_the_context(module):
         "atomic_energies",
         "hessian",
         "features",
+        "readout_features",
         "heat_flux",
     }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from report import browser
 
+from mlffjax import durable
 from mlffjax.report.document import write_report
 from mlffjax.structures import bundled
 from mlffjax.structures.paths import read_path
@@ -146,7 +147,10 @@ def test_no_name_in_a_study_becomes_markup(page, make_study):
 def rename_everywhere(out: Path, old: str, new: str) -> None:
     """Another name in every record of a study, keys and arrays included."""
     for path in out.rglob("*.json"):
-        path.write_text(path.read_text().replace(old, json.dumps(new)[1:-1]))
+        renamed = json.loads(path.read_text().replace(old, json.dumps(new)[1:-1]))
+        if renamed.pop("seal", None):
+            renamed = durable.sealed(renamed)
+        path.write_text(json.dumps(renamed))
     for path in out.rglob("*.npz"):
         with np.load(path) as stored:
             arrays = {key: stored[key] for key in stored.files}

@@ -23,7 +23,13 @@ from mlffjax.potential.mace.irreps import Layout
 from mlffjax.potential.mace.plan import FEW_ELEMENTS, LayerPlan
 from mlffjax.potential.mace.radial import envelope, radial_constants, radial_functions
 from mlffjax.potential.mace.radial_mlp import Edges
-from mlffjax.potential.mace.readout import FoldedReadout, declare_readout, fold_readout, read_out
+from mlffjax.potential.mace.readout import (
+    FoldedReadout,
+    declare_readout,
+    fold_readout,
+    last_inputs,
+    read_out,
+)
 from mlffjax.potential.mace.repulsion import CONSTANTS, repulsion
 from mlffjax.potential.mace.transforms import TRANSFORMS, radii_sums
 
@@ -117,7 +123,9 @@ class MaceModel:
 
     elements: tuple[int, ...]
     config: MaceConfig
-    supports = frozenset({"atomic_energies", "hessian", "features", "heat_flux"})
+    supports = frozenset(
+        {"atomic_energies", "hessian", "features", "readout_features", "heat_flux"}
+    )
 
     @property
     def cutoff(self) -> float:
@@ -195,6 +203,20 @@ class MaceModel:
         folded = self.fold(params)
         _, edges = self._edges(folded, graph)
         return tuple(f[:, 0] for f in self._node_features(folded, graph, edges))
+
+    def readout_features(self, params: PyTree, graph: Graph) -> Float[Array, "atoms features"]:
+        """What the last linear maps of all readouts multiply, side by side, times the scale.
+
+        Atomic energies are these times those maps, plus what no readout contributes to.
+        """
+        folded, scale = self.fold(params), self.config.activation_scale
+        outputs = self._node_features(folded, graph, self._edges(folded, graph)[1])
+        parts = [
+            last_inputs(layer.readout, features[:, 0], scale)
+            for plan, layer, features in zip(self.plans, folded.layers, outputs, strict=True)
+            if plan.readout_widths
+        ]
+        return folded.constants["scale"] * jnp.concatenate(parts, axis=1)
 
     def reference_energies(self, params: PyTree) -> Float[Array, "elements"]:
         """E0 of each element, eV."""

@@ -37,11 +37,19 @@ def read_out(
     folded: FoldedReadout, scalars: Float[Array, "atoms channels"], activation_scale: float
 ) -> Float[Array, "atoms"]:
     """Energy of the scalar features, before scale and shift."""
+    values = last_inputs(folded, scalars, activation_scale) @ folded.weights[-1]
+    values = values + folded.biases[-1] if folded.biases else values
+    return values[:, 0]
+
+
+def last_inputs(
+    folded: FoldedReadout, scalars: Float[Array, "atoms channels"], activation_scale: float
+) -> Float[Array, "atoms fan_in"]:
+    """What the last matrix multiplies: the scalar features themselves, or hidden values."""
     biases = [None, *folded.biases] if folded.biases else [None] * len(folded.weights)
     values = scalars
-    for k, (weight, bias) in enumerate(zip(folded.weights, biases, strict=True)):
-        if k:
-            values = jax.nn.silu(values) * activation_scale
+    for weight, bias in zip(folded.weights[:-1], biases, strict=False):  # without the last
         values = values @ weight
         values = values if bias is None else values + bias
-    return values[:, 0]
+        values = jax.nn.silu(values) * activation_scale
+    return values

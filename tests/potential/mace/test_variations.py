@@ -158,7 +158,7 @@ def test_gated_networks_see_both_elements(rng):
     folded = network.apply({"params": params}, *tables, method=NormalisedMlp.fold)
     radial, receivers = rng.normal(size=(4, 7, 3)), rng.integers(0, 3, 4)
     senders, cutoff = rng.integers(0, 3, (4, 7)), rng.uniform(size=(4, 7))
-    edges = Edges(jnp.zeros((4, 7, 1)), radial, cutoff, senders, receivers, jnp.ones((4, 7)))
+    edges = Edges(jnp.zeros((4, 7, 1)), radial, cutoff, senders, receivers)
     found = edge_features(folded, edges, 1.0) @ folded.weights[-1]
 
     own = np.broadcast_to(tables[1][receivers][:, None], (4, 7, 2))
