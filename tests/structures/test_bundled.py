@@ -62,6 +62,33 @@ def test_pressure_is_the_slope_of_energy_under_isotropic_strain():
         assert np.trace(np.asarray(here.stress)) == pytest.approx(slope, abs=6e-3)
 
 
+@pytest.mark.parametrize("name", ["slide_bilayer_pristine", "neb_in_gap"])
+def test_a_path_that_ends_where_it_began_closes(name):
+    energies = [np.asarray(f.energy) for f in read_frames(bundled.root() / f"{name}.xyz")]
+    # SCF noise: image 0 of the path made anew differs by 0.01 meV, equivalent images by 0.1 meV.
+    assert energies[-1] == pytest.approx(energies[0], abs=2e-4)
+    assert np.ptp(energies) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "loose"),
+    # eV. A trapezium over so few images errs by 0.024, 0.104, 0.155 and 0.175 with these labels.
+    [("slide_bilayer_pristine", 0.03), ("slide_bilayer_doped", 0.12), ("neb_deep", 0.18),
+     ("neb_in_gap", 0.20)],
+)  # fmt: skip
+def test_forces_along_a_path_do_the_work_its_energies_say(name, loose):
+    """A label of other settings, another spin state or another structure breaks a segment."""
+    frames = read_frames(bundled.root() / f"{name}.xyz")
+    energies = np.array([np.asarray(f.energy) for f in frames])
+    forces = np.array([np.asarray(f.forces) for f in frames])
+    cell = np.asarray(frames[0].system.cell)
+    steps = np.diff([np.asarray(f.system.positions) for f in frames], axis=0) @ np.linalg.inv(cell)
+    steps = (steps - np.round(steps)) @ cell
+    work = -(0.5 * (forces[1:] + forces[:-1]) * steps).sum(axis=(1, 2))
+    np.testing.assert_allclose(work, np.diff(energies), rtol=0, atol=loose)
+    assert np.corrcoef(work, np.diff(energies))[0, 1] > 0.9
+
+
 def test_readme_counts_the_frames():
     text = (bundled.root() / "README.md").read_text()
     for file in bundled.root().glob("*.xyz"):
