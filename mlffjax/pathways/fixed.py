@@ -14,6 +14,7 @@ from jaxtyping import Float64
 
 from mlffjax import trees
 from mlffjax.arrays import Array, Float, Int
+from mlffjax.errors import ConfigError
 from mlffjax.graphs.batching import Shape, build, common_shape, shape_of
 from mlffjax.graphs.graph import Graph
 from mlffjax.pathways import bands
@@ -36,10 +37,16 @@ def heights(
         Of every pair.
 
     Raises:
+        ConfigError: JAX is not set to 64 bits; barriers are small differences of large numbers.
         CompatibilityError: potentials of different models, or an element that is not known.
     """
     if not pairs:
         return []
+    if jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
+        raise ConfigError(
+            "barriers need JAX's 64-bit numbers, which are off; call "
+            "jax.config.update('jax_enable_x64', True) before anything else or set JAX_ENABLE_X64=1"
+        )
     stack = jax.device_put(trees.cast(trees.stack(list(potentials)), np.float64))
     found: dict[int, np.ndarray] = {}
     for count in sorted({len(band.positions) for band, _ in pairs}):

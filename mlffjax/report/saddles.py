@@ -91,15 +91,18 @@ def _element(runs: Sequence[RunRecords], saddle: ProbeInfo) -> str | None:
 
 
 def _simulated(runs: Sequence[RunRecords], saddle: ProbeInfo, probe: str) -> Cell:
-    """The diffusion coefficient of molecular dynamics, or its bound."""
+    """The diffusion coefficient of molecular dynamics, or a bound that holds for all seeds."""
     element = _element(runs, saddle)
-    for kind, mark in (("diffusion", ""), ("diffusion_bound", "< ")):
-        name = f"{kind}_{BESIDE}/{element}"
-        mean = mean_and_std(run.metric(probe, name) for run in runs)[0]
-        if mean is not None:
-            cell = number(mean, Column(name, "", worst=True))
-            return cell._replace(text=mark + cell.text)
-    return Cell(DASH, "", numeric=True)
+    name = f"diffusion_{BESIDE}/{element}"
+    mean = mean_and_std(run.metric(probe, name) for run in runs)[0]
+    if mean is not None:
+        return number(mean, Column(name, "", worst=True))
+    name = f"diffusion_bound_{BESIDE}/{element}"
+    bounds = [bound for run in runs if (bound := run.metric(probe, name)) is not None]
+    if not bounds:
+        return Cell(DASH, "", numeric=True)
+    cell = number(max(bounds), Column(name, "", worst=True))
+    return cell._replace(text=f"< {cell.text}")
 
 
 def arrhenius_figure(study: StudyRecords, looks: Looks) -> Figure:

@@ -5,13 +5,14 @@ minority element that glue sheets together, such as an intercalated metal, are r
 without which the structure falls into more sheets. An atom of no sheet belongs to the layer whose
 height it shares, or else to a gap.
 
-Bonds are a matter of the structure: look for the layers of a crystal at rest. In a hot or strained
-frame, or where a slide puts atoms on top of each other, there may be none, or wrong ones; carry
-them over from the crystal at rest there (``like``), or name their atoms.
+Where heat makes a network of the bonds, layers are what lies between planes that no typical bond
+crosses (``slabs``). In a molten frame, or where a slide puts atoms on top of each other, there may
+be none, or wrong ones; carry them over from the crystal at rest (``like``), or name their atoms.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
@@ -22,12 +23,14 @@ from jaxtyping import Float64, Int
 
 from mlffjax.config import Config
 from mlffjax.errors import InputError
-from mlffjax.structures import sheets
+from mlffjax.structures import sheets, slabs
 from mlffjax.structures.sheets import Sheets
+from mlffjax.structures.slabs import Slabs
 from mlffjax.structures.system import System
 
 VACUUM = 6.0  # Å; layers farther apart do not touch, and sliding across such a gap costs nothing
 MINORITY = 0.25  # largest part of the atoms that may be taken for intercalated
+_Search = Callable[[System, np.ndarray], Sheets | Slabs | None]
 SMALLER = 0.99  # a face of the cell is the smallest if its area is below this part of all others
 
 
@@ -142,21 +145,17 @@ def find(
             f"expected a structure that is periodic in two or three directions, got pbc = "
             f"{system.pbc.tolist()}; a layer extends in two"
         )
-    every = np.arange(len(system.numbers))
-    if intercalated is not None:
-        rest = np.setdiff1d(every, np.asarray(intercalated, int))
-        found = sheets.find(system, rest, scale=scale) if len(rest) else None
-    else:
-        found = sheets.find(system, every, scale=scale)
-        found = _parted(system, 0 if found is None else len(found.groups), scale) or found
+    found = _searched(system, intercalated, partial(sheets.find, scale=scale))
+    if found is None and scale is None:
+        found = _searched(system, intercalated, slabs.find)
     if found is None:
         counts = Counter(chemical_symbols[int(z)] for z in system.numbers)
         formula = "".join(f"{symbol}{number}" for symbol, number in sorted(counts.items()))
         raise InputError(
-            f"no layers in {formula}: its bonds make no separate sheets; if it is a hot frame of a "
-            "layered crystal, find them in the crystal at rest and carry them over (layers.like, "
-            "or its 'atoms'); otherwise say which atoms are 'intercalated', set a 'scale' of bond "
-            "lengths, or name the atoms of each layer"
+            f"no layers in {formula}: its bonds make no separate sheets; if it is a frame of a "
+            "layered crystal that melts or slides, find them in the crystal at rest and carry them "
+            "over (layers.like, or its 'atoms'); otherwise say which atoms are 'intercalated', set "
+            "a 'scale' of bond lengths, or name the atoms of each layer"
         )
     return _assembled(system, found.plane, found.groups)
 
@@ -213,21 +212,41 @@ def like(system: System, rest: Layers) -> Layers:
     return _assembled(system, rest.plane, [layer.atoms for layer in rest.layers])
 
 
-def _parted(system: System, least: int, scale: float | None) -> Sheets | None:
-    """More than ``least`` sheets that appear when a minority element is left out.
+def _searched(
+    system: System, intercalated: Sequence[int] | None, search: _Search
+) -> Sheets | Slabs | None:
+    """What a search gives for all atoms, or without those that are or may be intercalated."""
+    every = np.arange(len(system.numbers))
+    if intercalated is not None:
+        rest = np.setdiff1d(every, np.asarray(intercalated, int))
+        return search(system, rest) if len(rest) else None
+    found = search(system, every)
+    return _parted(system, found, search) or found
+
+
+def _parted(system: System, whole: Sheets | Slabs | None, search: _Search) -> Sheets | Slabs | None:
+    """More layers than of all atoms that appear when a minority element is left out.
 
     What makes a network by bonds of its own is a layer, and is not left out.
 
     Raises:
-        InputError: leaving out one or another element gives different layers.
+        InputError: leaving out one or another element gives different layers or, of slabs, none.
     """
-    answers: dict[str, Sheets] = {}
+    least = 0 if whole is None else len(whole.groups)
+    answers: dict[str, Sheets | Slabs] = {}
     for number in np.unique(system.numbers):
         guests = np.flatnonzero(system.numbers == number)
         if len(guests) > MINORITY * len(system.numbers) or sheets.extend(system, guests, 1.0):
             continue
         rest = np.setdiff1d(np.arange(len(system.numbers)), guests)
-        found = sheets.find(system, rest, scale=scale)
+        found = search(system, rest)
+        if isinstance(whole, Slabs) and (
+            found is None or np.linalg.matrix_rank([*whole.plane, *found.plane]) > 2
+        ):
+            raise InputError(
+                f"the answer is ambiguous: without {chemical_symbols[int(number)]} layers lie in "
+                "another plane or nowhere; carry them over from the crystal at rest (layers.like)"
+            )
         if found is not None and len(found.groups) > least:
             answers[chemical_symbols[int(number)]] = found
     if len(answers) > 1:

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 from matscipy.neighbours import neighbour_list
 
 from mlffjax.errors import InputError
@@ -51,13 +51,13 @@ class _Network(NamedTuple):
     endless: bool
 
 
-class _Contacts(NamedTuple):
+class Contacts(NamedTuple):
     """Directed pairs of atoms that are near each other."""
 
-    first: np.ndarray
-    second: np.ndarray
-    scale: np.ndarray  # distance over the sum of radii
-    shifts: np.ndarray  # cell translations of the second
+    first: Int[np.ndarray, " contacts"]
+    second: Int[np.ndarray, " contacts"]
+    scale: Float64[np.ndarray, " contacts"]  # distance over the sum of radii
+    shifts: Int[np.ndarray, "contacts 3"]  # cell translations of the second
 
 
 def find(
@@ -74,7 +74,7 @@ def find(
         InputError: there are sheets in different planes.
     """
     part = system._replace(positions=system.positions[atoms], numbers=system.numbers[atoms])
-    contacts = _contacts(part, scale or LONGEST)
+    contacts = contacts_within(part, scale or LONGEST)
     if scale is not None:
         return _bonded(part, atoms, contacts, scale).sheets
     best, found, network = 0.0, None, 1.0
@@ -82,16 +82,16 @@ def find(
         network = end
         if last and sheets is not None and (sheets.number < 0).mean() <= LOOSE:
             network = end = max(end, _typical_contact(part, contacts, sheets))
-        if _soft(end) - _soft(start) > best:
-            best, found = _soft(end) - _soft(start), sheets
-    return found if best >= 1 - _soft(network) else None
+        if soft(end) - soft(start) > best:
+            best, found = soft(end) - soft(start), sheets
+    return found if best >= 1 - soft(network) else None
 
 
 def extend(system: System, atoms: Int[np.ndarray, " chosen"], scale: float) -> bool:
     """Whether bonds among some atoms alone make sheets or networks."""
     part = system._replace(positions=system.positions[atoms], numbers=system.numbers[atoms])
     return any(
-        _rank(one.cycles) > 1 for one in _components(len(atoms), _contacts(part, scale), scale)
+        rank(one.cycles) > 1 for one in components(len(atoms), contacts_within(part, scale), scale)
     )
 
 
@@ -112,7 +112,7 @@ def primitive_plane(
 
 
 def _stages(
-    part: System, atoms: np.ndarray, contacts: _Contacts
+    part: System, atoms: np.ndarray, contacts: Contacts
 ) -> Iterator[tuple[float, float, Sheets | None, bool]]:
     """First and last scale of each set of sheets, and whether a network comes next."""
     start, before = 1.0, None
@@ -140,7 +140,7 @@ def _grown(one: Sheets | None, other: Sheets | None) -> bool:
     return sorted(owner.tolist() for owner in owners) == [[k] for k in range(len(one.groups))]
 
 
-def _soft(scale: float) -> float:
+def soft(scale: float) -> float:
     """Part of the score below a scale: 0 up to the sum of radii, then softly to 1."""
     if np.isinf(scale):
         return 1.0
@@ -148,7 +148,7 @@ def _soft(scale: float) -> float:
     return squared / (1 + squared)
 
 
-def _typical_contact(part: System, contacts: _Contacts, sheets: Sheets) -> float:
+def _typical_contact(part: System, contacts: Contacts, sheets: Sheets) -> float:
     """Mean distance across the gaps, in sums of radii, of the atoms that face one."""
     first, second, scale, shifts = contacts
     # In another sheet, or in another copy of one: the translation leads out of the plane.
@@ -162,21 +162,21 @@ def _typical_contact(part: System, contacts: _Contacts, sheets: Sheets) -> float
     return float(nearest[nearest <= FACING * nearest.min()].mean())
 
 
-def _bonded(part: System, atoms: np.ndarray, contacts: _Contacts, scale: float) -> _Network:
+def _bonded(part: System, atoms: np.ndarray, contacts: Contacts, scale: float) -> _Network:
     number, offset = np.full(len(atoms), -1), np.zeros((len(atoms), 3), int)
     groups, cycles = [], []
-    for one in _components(len(atoms), contacts, scale):
-        rank = _rank(one.cycles)
-        if rank == 3:
+    for one in components(len(atoms), contacts, scale):
+        directions = rank(one.cycles)
+        if directions == 3:
             return _Network(None, endless=True)
-        if rank == 2:
+        if directions == 2:
             number[one.members], offset[one.members] = len(groups), one.offsets
             groups.append(atoms[one.members])
             cycles.append(one.cycles)
     if not groups:
         return _Network(None, endless=False)
     together = np.concatenate(cycles)
-    if _rank(together) > 2:
+    if rank(together) > 2:
         raise InputError(
             "the answer is ambiguous: the structure has sheets that are not parallel; name the "
             "atoms of each layer"
@@ -185,11 +185,13 @@ def _bonded(part: System, atoms: np.ndarray, contacts: _Contacts, scale: float) 
     return _Network(Sheets(tuple(groups), plane, number, offset), endless=False)
 
 
-def _rank(cycles: np.ndarray) -> int:
+def rank(cycles: Int[np.ndarray, "cycles 3"]) -> int:
+    """In how many directions bonds lead around the cell."""
     return int(np.linalg.matrix_rank(cycles)) if len(cycles) else 0
 
 
-def _contacts(part: System, scale: float) -> _Contacts:
+def contacts_within(part: System, scale: float) -> Contacts:
+    """Pairs of atoms closer than a multiple of the sum of their radii, sorted by the first."""
     sizes = radii(part.numbers)
     first, second, distance, shifts = neighbour_list(
         "ijdS",
@@ -201,7 +203,7 @@ def _contacts(part: System, scale: float) -> _Contacts:
     relative = distance / (sizes[first] + sizes[second])
     near = relative < scale
     order = np.argsort(first[near], kind="stable")
-    return _Contacts(*(values[near][order] for values in (first, second, relative, shifts)))
+    return Contacts(*(values[near][order] for values in (first, second, relative, shifts)))
 
 
 def _spanning(part: System) -> np.ndarray:
@@ -215,7 +217,7 @@ def _spanning(part: System) -> np.ndarray:
     return cell
 
 
-class _Component(NamedTuple):
+class Component(NamedTuple):
     """Atoms that are bonded to each other.
 
     Attributes:
@@ -229,7 +231,7 @@ class _Component(NamedTuple):
     cycles: np.ndarray
 
 
-def _components(count: int, contacts: _Contacts, scale: float) -> Iterator[_Component]:
+def components(count: int, contacts: Contacts, scale: float) -> Iterator[Component]:
     """Bonded components, by walking along the bonds."""
     near = contacts.scale < scale
     first, second, shifts = (contacts.first[near], contacts.second[near], contacts.shifts[near])
@@ -252,4 +254,4 @@ def _components(count: int, contacts: _Contacts, scale: float) -> Iterator[_Comp
         inside = np.isin(first, members)
         around = (offset[first] + shifts - offset[second])[inside]
         members = np.sort(members)
-        yield _Component(members, offset[members], np.unique(around[around.any(1)], axis=0))
+        yield Component(members, offset[members], np.unique(around[around.any(1)], axis=0))

@@ -30,6 +30,7 @@ from mlffjax.structures.files import write_frames
 from mlffjax.structures.layers import Layers, LayersConfig, layers_of
 from mlffjax.structures.system import Frame, System
 from mlffjax.study.inputs import Calculator, Model, frame_of, model_of, require_ase, versions
+from mlffjax.study.lock import locked
 from mlffjax.study.records import number_or_none, write_arrays, write_json
 
 REPORT, ARRAYS, IMAGES = "slide.json", "slide.npz", "line.extxyz"
@@ -117,13 +118,19 @@ def run(
 
     Raises:
         ConfigError: the configuration cannot be used, or JAX is not set to 64 bits.
-        InputError: no layers, an ambiguous choice, or a slide out of the plane.
+        InputError: no layers, an ambiguous choice, a slide out of the plane, or another process
+            works on ``out``.
         CompatibilityError: the potential does not know an element, or has a dispersion correction.
     """
-    frame, model, layers, along, vector = planned(config, base)
+    plan = planned(config, base)
+    with locked(out):
+        return _slid(config, plan, out, observe or (lambda what, done, every: None))
+
+
+def _slid(config: SlideConfig, plan: SlidePlan, out: Path, tell: Observe) -> SlideOutcome:
+    frame, model, layers, along, vector = plan
     potential, card = model
     settings = Settings(config.relaxation, config.tolerance, config.steps)
-    tell = observe or (lambda what, done, every: None)
     line = gamma_surface.along_line(
         potential,
         along,
@@ -153,7 +160,7 @@ def run(
         "failures": list(failures),
         "versions": versions(),
     }
-    out.mkdir(parents=True, exist_ok=True)
+    (out / REPORT).unlink(missing_ok=True)  # never an old report beside new arrays
     write_arrays(out / ARRAYS, _arrays(line, surface))
     write_frames(out / IMAGES, _frames(line, along))
     write_json(out / REPORT, report)

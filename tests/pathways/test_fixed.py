@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pathways.argon import CUTOFF, hop, system
 
-from mlffjax.errors import CompatibilityError
+from mlffjax.errors import CompatibilityError, ConfigError
 from mlffjax.pathways import bands, fixed, profiles
 from mlffjax.potential.pair import lennard_jones
 
@@ -34,6 +34,15 @@ def test_chosen_pairs_of_different_shapes_in_the_order_asked_for():
         # Sums in another order: rounding only.
         np.testing.assert_allclose(heights, alone(POTENTIALS[which], one), rtol=0, atol=1e-12)
     assert fixed.heights(POTENTIALS, []) == []
+
+
+def test_64_bit_numbers_are_needed():
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(ConfigError, match="64-bit"):
+            fixed.heights(POTENTIALS, [(band(0.0, 0.2, 0.5), 0)])
+    finally:
+        jax.config.update("jax_enable_x64", True)
 
 
 def test_one_program_for_one_shape():

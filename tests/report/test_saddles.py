@@ -41,6 +41,20 @@ def test_jumps_in_space_are_not_compared_with_motion_in_the_plane(make_study):
     assert rows(table)["foundation"]["D, MD md (cm²/s)"].text == "–"
 
 
+def test_the_bound_of_dynamics_holds_for_every_seed(make_study):
+    records = load_study(make_study(CANDIDATES, {"top": SADDLE, "md": ("transport", {})}))
+    name = f"diffusion_{saddles.BESIDE}/Cr"
+    bounds = iter([3e-6, 8e-6, 4e-6])
+    for run in records.runs:
+        if run.info.name == "FT-600K" and "md" in run.probes:
+            metrics = run.probes["md"].metrics
+            assert metrics.pop(name) is not None
+            metrics[name.replace("diffusion", "diffusion_bound")] = next(bounds)
+    looks = style.looks(list(records.by_name()))
+    table = {block.key: block for block in saddles.blocks(records, looks)}["table-saddles"]
+    assert rows(table)["FT-600K"]["D, MD md (cm²/s)"].text == "< 8.0e-6"
+
+
 def test_lines_of_jumps_and_marks_of_dynamics(make_study):
     figure = shown(make_study(CANDIDATES, {"top": SADDLE, "md": ("transport", {})}))[
         "fig-arrhenius"

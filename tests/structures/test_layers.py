@@ -5,9 +5,10 @@ from ase.spacegroup import crystal
 
 from mlffjax.config import validate
 from mlffjax.errors import ConfigError, InputError
-from mlffjax.structures import builders
+from mlffjax.structures import builders, bundled
+from mlffjax.structures.files import read_frames
 from mlffjax.structures.layers import LayersConfig, find, layers_of, like, named
-from mlffjax.structures.system import from_ase
+from mlffjax.structures.system import from_ase, to_ase
 
 HEXAGONAL = [90, 90, 120]
 
@@ -188,6 +189,78 @@ def test_configuration():
         validate({"atoms": [[0]], "scale": 1.2}, LayersConfig, where="test")
     with pytest.raises(ConfigError, match="'plane' belongs"):
         validate({"plane": [[1, 0, 0], [0, 1, 0]]}, LayersConfig, where="test")
+
+
+def phosphorus():
+    """Black phosphorus, A17 (Brown and Rundqvist, doi:10.1107/S0365110X65004140)."""
+    return from_ase(
+        crystal(["P"], [(0, 0.10168, 0.08056)], spacegroup=64,
+                cellpar=[3.3136, 10.478, 4.3763, 90, 90, 90])
+    )  # fmt: skip
+
+
+def repeated(system, *times):
+    return from_ase(to_ase(system).repeat(times))
+
+
+def rattled(system, amplitude, seed):
+    noise = np.random.default_rng(seed).normal(scale=amplitude, size=system.positions.shape)
+    return system._replace(positions=system.positions + noise)
+
+
+@pytest.mark.parametrize("amplitude", [0.1, 0.2])  # Å, rms a component
+@pytest.mark.parametrize(
+    ("cold", "expected"),
+    [(repeated(graphite(), 3, 3, 1), [18, 18]), (repeated(molybdenite(), 3, 3, 1), [27, 27]),
+     (repeated(phosphorus(), 2, 1, 2), [16, 16]), (builders.bulk(2), [20])],
+    ids=["graphite", "molybdenite", "black phosphorus", "one layer of Sb2Te3"],
+)  # fmt: skip
+def test_layers_survive_heat(cold, expected, amplitude):
+    """Of six shaken crystals at most one is answered otherwise."""
+    rest = sorted(members(find(cold)))
+    assert list(map(len, rest)) == expected
+    answers = [sorted(members(find(rattled(cold, amplitude, seed)))) for seed in range(6)]
+    assert sum(answer == rest for answer in answers) >= 5
+
+
+@pytest.mark.parametrize("amplitude", [0.1, 0.2])
+@pytest.mark.parametrize(
+    "atoms",
+    [bulk("Cu", cubic=True) * 2, bulk("Si", cubic=True) * 2, bulk("Ti") * (3, 3, 2),
+     bulk("NaCl", "rocksalt", a=5.64, cubic=True) * 2,
+     crystal(["Sr", "Ti", "O"], [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)], spacegroup=221,
+             cellpar=[3.905] * 3 + [90] * 3) * 2],
+    ids=["Cu", "Si", "Ti", "NaCl", "SrTiO3"],
+)  # fmt: skip
+def test_heat_makes_no_layers(atoms, amplitude):
+    for seed in range(4):
+        with pytest.raises(InputError, match="no layers in"):
+            find(rattled(from_ase(atoms), amplitude, seed))
+
+
+@pytest.mark.parametrize(("part", "found"), [("md_doped_300K", 1.0), ("md_doped_600K", 0.95)])
+def test_hot_frames_of_the_bundled_data(part, found):
+    """One layer of 20 atoms and Cr in the gap; only where Cr climbs may it be of the layer."""
+    frames = read_frames(bundled.root() / f"{part}.xyz")
+    layers = [find(frame.system) for frame in frames]
+    right = [
+        list(map(len, members(one))) == [20] and len(one.gaps[0].intercalated) == 1
+        for one in layers
+    ]
+    assert np.mean(right) >= found
+
+
+def test_a_melting_crystal_is_seldom_answered_in_another_plane():
+    """Its atoms leave the planes: most frames are refused, by name."""
+    across = refused = 0
+    frames = read_frames(bundled.root() / "md_doped_1200K.xyz")
+    for frame in frames:
+        try:
+            across += find(frame.system).plane[:, 2].any()
+        except InputError:
+            refused += 1
+    assert refused >= len(frames) / 2
+    assert across <= len(frames) / 4
 
 
 def test_layers_of_a_hot_frame_are_those_of_the_crystal_at_rest(rng):

@@ -12,6 +12,7 @@ from mlffjax.potential.pair import lennard_jones
 from mlffjax.structures import builders
 from mlffjax.structures.files import read_frames, write_frames
 from mlffjax.structures.system import Frame
+from mlffjax.study.lock import locked
 from mlffjax.study.slide import SlideConfig, run
 
 
@@ -69,6 +70,24 @@ def test_what_failed_is_said_and_no_number_is_given(folder, tmp_path):
     assert "did not relax (max_steps" in failure
     assert outcome.report["line"]["barrier"] is None
     assert outcome.report["line"]["barrier_j_per_m2"] is None
+
+
+def test_two_cannot_write_into_one_directory(folder, tmp_path):
+    with locked(tmp_path), pytest.raises(InputError, match="another process"):
+        run(settings(), folder, tmp_path)
+    assert not (tmp_path / "slide.json").exists()
+
+
+def test_no_old_report_stands_beside_new_arrays(folder, tmp_path, monkeypatch):
+    run(settings(), folder, tmp_path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlffjax.study.slide.write_frames", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings("images=7"), folder, tmp_path)
+    assert not (tmp_path / "slide.json").exists()
 
 
 def test_failed_closure_is_a_failure(folder, tmp_path, monkeypatch):
