@@ -6,6 +6,7 @@ finite answer of the models) and those whose features hardly differ from those o
 left is handed to a kind of ``active.selection``. Everything that is dropped is named with a reason.
 """
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
@@ -20,6 +21,7 @@ from mlffjax.active.selection._selection import Pool, Section, features_of
 from mlffjax.config import Config, by_kind
 from mlffjax.errors import InputError
 from mlffjax.graphs.neighbors import neighbors_within
+from mlffjax.potential import rigidity
 from mlffjax.potential.base import Potential
 from mlffjax.registry import resolve
 from mlffjax.representation.features import node_features, outputs_of, packed, pooled
@@ -27,6 +29,8 @@ from mlffjax.structures.checks import structure_digest
 from mlffjax.structures.geometry import radii
 from mlffjax.structures.selection import descriptors
 from mlffjax.structures.system import Frame, System
+
+ATOMS = 48  # of structures whose features are differentiated together
 
 
 class NothingLeft(InputError):
@@ -110,6 +114,9 @@ def acquire(
         known=known,
         forces=forces[:, atoms],
         atom_candidate=np.searchsorted(rows, atom_of[atoms]),
+        rigidity=_rigidity([candidates[i].system for i in left], labelled, models[0])
+        if "rigidity" in config.select.needs
+        else None,
     )
     if count > len(left):
         warnings.warn(
@@ -218,6 +225,26 @@ def _features(
         found = node_features(model, everything)
         rows = pooled(found, model.elements, layers=(-1,), spread=False)
     return rows[: len(systems)], rows[len(systems) :]
+
+
+def _rigidity(
+    systems: Sequence[System], labelled: Sequence[System], model: Potential
+) -> Float64[np.ndarray, " candidates"]:
+    """Largest spread of the force on an atom of each structure, given the labelled ones."""
+    if not labelled:
+        raise InputError(
+            "expected labelled structures, which say what a model is sure of, got none; begin with "
+            "another kind of selection"
+        )
+    rigidity.require_readout(model)
+    lay = functools.partial(packed, elements=model.elements, cutoff=model.cutoff, atoms=ATOMS)
+    known = rigidity.fit(rigidity.covariance(model, lay(labelled).graphs))
+    data = lay(systems)
+    said = np.asarray(rigidity.spreads(model, known, data.graphs).force_spread)
+    length = np.linalg.norm(said[np.asarray(data.graphs.atom_mask)], axis=1)
+    scores = np.zeros(len(systems))
+    np.maximum.at(scores, data.frame, length)
+    return scores
 
 
 def _distinct(

@@ -134,3 +134,16 @@ def test_lattice_vectors_do_not_make_another_place(rng):
     open_one = CRYSTAL._replace(pbc=np.array([True, True, False]))
     lifted = open_one._replace(positions=open_one.positions + CRYSTAL.cell[2])
     assert place_digest(lifted) != place_digest(open_one)
+
+
+def test_rigidity_asks_for_what_labels_determine_least(candidates, rng):
+    """Of one model: small and large rattles, of which small ones are labelled."""
+    labelled = [candidates[0].system, candidates[5].system]
+    moved = CRYSTAL.positions + rng.normal(scale=0.35, size=(8, 3))
+    wild = frame(CRYSTAL._replace(positions=moved), 40)
+    kind = settings("rigidity", contact=0, largest_force=1e6)
+    found = acquire([*candidates, wild], labelled, MODELS[:1], kind, 2)
+    assert found.indices[0] == 8
+    assert np.all(np.diff(np.array(found.scores, float)) < 0)
+    with pytest.raises(InputError, match="expected labelled structures"):
+        acquire(candidates, [], MODELS[:1], kind, 1)

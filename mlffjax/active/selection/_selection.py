@@ -14,7 +14,7 @@ class Section(config.Config):
     """Base of the ``Config`` of every kind."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """Of {"features", "forces"}: parts of the pool that must be there."""
+    """Of {"features", "forces", "rigidity"}: parts of the pool that must be there."""
 
 
 class Scored(Section):
@@ -35,6 +35,8 @@ class Pool(NamedTuple):
         known: of the structures that have labels.
         forces: of each member of a committee on the atoms of all candidates, eV/Å.
         atom_candidate: candidate that each atom belongs to.
+        rigidity: largest spread of the force on an atom that the last layer of one model, trained
+            on what has labels, leaves open (``potential.rigidity``); up to a common factor.
     """
 
     trajectory: Int[np.ndarray, " candidates"]
@@ -43,6 +45,7 @@ class Pool(NamedTuple):
     known: Float64[np.ndarray, "labelled columns"] | None = None
     forces: Float64[np.ndarray, "members atoms 3"] | None = None
     atom_candidate: Int[np.ndarray, " atoms"] | None = None
+    rigidity: Float64[np.ndarray, " candidates"] | None = None
 
 
 class Chosen(NamedTuple):

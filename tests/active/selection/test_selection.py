@@ -29,6 +29,7 @@ def pool(rng):
         known=rng.normal(size=(3, COLUMNS)),
         forces=forces,
         atom_candidate=np.repeat(np.arange(SIZE), 2),
+        rigidity=rng.uniform(size=SIZE),
     )
 
 
