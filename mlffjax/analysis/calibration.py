@@ -24,7 +24,9 @@ class Calibration(NamedTuple):
             NaN if all s, or all |e|, are equal.
         sharpness: rms of s, unit of the errors.
         rmse: rms of e, unit of the errors.
-        factor: rms of e/s, the factor that would recalibrate; above 1 is over-confident.
+        factor: rms of e/s, the factor that would recalibrate; above 1 is over-confident. Few values
+            whose s is nearly zero rule it, and ``nll``.
+        typical: median of |e/s| over that of a standard normal variable; the same for most values.
     """
 
     nll: float
@@ -33,6 +35,7 @@ class Calibration(NamedTuple):
     sharpness: float
     rmse: float
     factor: float
+    typical: float
 
 
 def calibration(
@@ -57,6 +60,7 @@ def calibration(
         sharpness=_rms(deviations),
         rmse=_rms(errors),
         factor=_rms(ratio),
+        typical=float(np.median(np.abs(ratio)) / special.ndtri(0.75)),
     )
 
 

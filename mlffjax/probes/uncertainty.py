@@ -8,7 +8,8 @@ calibration on the first says little about the second, so both are given.
 Metrics, of ``test_energy`` (total, per atom), ``test_forces`` (components), ``path_energy``
 (differences to image 0) and ``path_forces``, the last two also by path, as
 ``path_energy_nll/<path>``: what ``analysis.calibration`` gives, ``_nll``, ``_miscalibration``,
-``_rank``, ``_sharpness``, ``_rmse`` and ``_factor`` (above 1: over-confident). For every path
+``_rank``, ``_sharpness``, ``_rmse``, ``_factor`` and ``_typical`` (above 1: over-confident; forces
+that nearly vanish by symmetry have nearly no spread, and rule ``_factor``). For every path
 ``barrier`` (highest image above image 0), ``barrier_spread`` and ``barrier_error``.
 ``energy_scale``, ``force_scale``, ``ridge`` and ``condition`` say how the spreads came about. What
 is known exactly (forces that vanish by symmetry, an image that equals image 0) is left out.

@@ -17,6 +17,7 @@ from mlffjax.report import (
     representation,
     structures,
     tables,
+    uncertainty,
 )
 from mlffjax.report.figures import Looks
 from mlffjax.report.panels import Figure
@@ -78,6 +79,7 @@ def sections(study: StudyRecords, looks: Looks) -> tuple[Section, ...]:
             "Interlayer sliding",
             (figures.sliding_figure(study, looks), tables.sliding_table(study)),
         ),
+        *_optional("uncertainty", "Uncertainty", uncertainty.blocks(study, looks)),
         *_optional("structures", "Structures of the paths", structures.blocks(study)),
         *_optional("pathways", "Relaxed paths and surfaces", pathways.blocks(study, looks)),
         *_optional("forgetting", "Forgetting and strain", forgetting.blocks(study, looks)),

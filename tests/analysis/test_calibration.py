@@ -23,6 +23,8 @@ def test_calibrated_errors_are_found_calibrated(drawn):
     assert found.miscalibration < 1.5 / np.sqrt(COUNT)
     # The rms of n standard normal numbers is 1 within 1/sqrt(2n); four times that.
     assert found.factor == pytest.approx(1.0, abs=4 / np.sqrt(2 * COUNT))
+    # That of a median of n is 1/(2 f sqrt(n)), 1.17/sqrt(n) of its value; four times that.
+    assert found.typical == pytest.approx(1.0, abs=4 * 1.17 / np.sqrt(COUNT))
     assert found.sharpness == pytest.approx(np.sqrt((drawn[1] ** 2).mean()), rel=1e-12)
     assert found.rmse == pytest.approx(np.sqrt((drawn[0] ** 2).mean()), rel=1e-12)
     assert found.rank == pytest.approx(stats.spearmanr(drawn[1], abs(drawn[0]))[0], abs=1e-12)
@@ -39,6 +41,13 @@ def test_the_recalibrating_factor_has_the_highest_likelihood(drawn):
     factor = calibration(errors, deviations).factor
     best, *others = (calibration(errors, f * factor * deviations).nll for f in (1, 0.98, 1.02))
     assert best < min(others)
+
+
+def test_one_value_held_for_certain_does_not_rule_what_is_typical(drawn):
+    errors, deviations = drawn[0], np.concatenate([drawn[1][:-1], [1e-6]])
+    found, before = calibration(errors, deviations), calibration(*drawn)
+    assert found.factor > 100 * before.factor
+    assert found.typical == pytest.approx(before.typical, rel=1e-2)
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.7, 1.0, 4.0])
