@@ -185,7 +185,7 @@ def _dimer_panels(study: StudyRecords, probe: ProbeInfo, looks: Looks) -> Iterat
                 if (own := _place(a, pair)) is not None
             ]
             traces += with_spread(name, looks[name], curves)
-        scale = float(np.nanmax(np.abs(np.minimum(reference, 0.0))))
+        scale = max((-min(value, 0.0) for value in finite(reference)), default=0.0)
         limits = window((y for t in traces for y in t.y), max(scale, 0.1), factor=DEEPEST)
         label = "energy above free atoms (eV)"
         note = "Cut for legibility; double-click for the whole range." if limits else ""

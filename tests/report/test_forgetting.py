@@ -87,6 +87,18 @@ def test_runs_that_know_other_pairs_are_drawn_over_their_own_distances(probed):
     assert "foundation" not in {t.series for t in panels["old: Sb-Te"].traces}
 
 
+def test_a_pair_that_the_foundation_knows_nothing_of_has_no_empty_frame(probed):
+    for run in load_study(probed).runs:
+        arrays = dict(run.arrays("old"))
+        if "dimer_energy_foundation" in arrays:
+            arrays["dimer_energy_foundation"] = np.full_like(
+                arrays["dimer_energy_foundation"], np.nan
+            )
+            write_arrays(run.directory / "records" / "old.npz", arrays)
+    for panel in shown(probed)["forgetting-dimers"].panels:
+        assert panel.window is None or panel.window[1] > panel.window[0]
+
+
 def test_strain_panels_are_one_a_series_in_order_of_strain(probed):
     panels = {panel.title: panel for panel in shown(probed)["strain"].panels}
     assert set(panels) == {
