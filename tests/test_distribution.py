@@ -24,7 +24,7 @@ BESIDE = re.compile(
 )
 NEVER = re.compile(r"(^|/)(\.|__pycache__|.*\.(pyc|log|tmp|npz|h5md|egg-info|pem|key)$)")
 LARGEST_MB = {"wheel": 4.0, "file": 1.5}
-TERMS = "MIT"
+TERMS = {"code": "MIT", "weights": "MIT", "data": "CC-BY-4.0"}
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +100,11 @@ def test_nothing_names_the_machine_it_was_made_on():
 
 def test_terms_are_stated_for_code_data_and_weights():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["license"] == TERMS
-    assert (ROOT / "LICENSE").read_text().startswith(f"{TERMS} License")
+    assert project["license"] == f"{TERMS['code']} AND {TERMS['data']}"
+    assert (ROOT / "LICENSE").read_text().startswith(f"{TERMS['code']} License")
     for folder in (ROOT / "mlffjax" / "assets").iterdir():
         card, readme = folder / "card.json", folder / "README.md"
         if card.is_file():
-            assert json.loads(card.read_text())["provenance"]["licence"] == TERMS
+            assert json.loads(card.read_text())["provenance"]["licence"] == TERMS["weights"]
         else:
-            assert f"Licence: {TERMS}" in readme.read_text("utf-8"), folder.name
+            assert f"Licence: {TERMS['data']} (" in readme.read_text("utf-8"), folder.name
